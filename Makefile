@@ -1,0 +1,101 @@
+# Two commands are enough:
+#   make walkthrough   run every notebook from top to bottom, then rebuild every figure and table
+#   make test          unit tests, both backends, and every notebook compared with its outputs
+# An active virtualenv or conda environment is used; without one, .venv is made here.
+
+NOTEBOOK_DIR := notebooks
+WALKTHROUGH_DIR := build/walkthrough
+EXTRAS := notebooks,jax,dev
+WORKERS ?= 2
+# For `make notebooks`: the notebooks to execute, e.g. NB=notebooks/01_activation_derivation.py
+NB ?= $(wildcard $(NOTEBOOK_DIR)/[0-9][0-9]_*.py)
+
+SGBLEND_MODE ?= quick
+TF_CPP_MIN_LOG_LEVEL ?= 3
+export SGBLEND_MODE TF_CPP_MIN_LOG_LEVEL
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# conda's `base` holds conda itself: it does not count as an environment of the reader's choice.
+ACTIVE := $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV),$(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX)))
+PREFIX := $(if $(ACTIVE),$(ACTIVE),$(CURDIR)/.venv)
+PY := "$(PREFIX)/bin/python"
+# What was installed, and for which checkout: while this stays the same nothing is installed again.
+STAMP := $(PREFIX)/.sgblend-installed
+WANTED := $(shell cksum < pyproject.toml) $(CURDIR)
+
+.PHONY: help env walkthrough test report notebooks lab clean
+
+help:
+	@echo 'make walkthrough   run every notebook, rebuild every figure and table, say where to look'
+	@echo 'make test          unit tests on every backend, then every notebook against its outputs'
+	@echo 'make report        figures and tables from the stored records alone'
+	@echo 'make lab           JupyterLab on the notebooks'
+	@echo 'make notebooks     for authors: execute notebooks in place, .py -> .ipynb'
+	@echo 'make env           only the environment;  make clean   remove build/ and .venv'
+
+env:
+	@if [ "$$(cat '$(STAMP)' 2>/dev/null)" != '$(WANTED)' ]; then \
+	  set -e; \
+	  if [ -z '$(ACTIVE)' ] && ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    found=; usable='import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
+	    for python in python3 python3.12 python3.13 python3.11 python; do \
+	      if "$$python" -c "$$usable" >/dev/null 2>&1; then found="$$python"; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	      echo 'No Python 3.11, 3.12 or 3.13 with venv was found: install one (Debian, Ubuntu: python3-venv).' >&2; \
+	      exit 2; \
+	    fi; \
+	    echo "Making .venv with $$("$$found" --version)"; \
+	    "$$found" -m venv --clear '$(PREFIX)'; \
+	  fi; \
+	  echo 'Installing into $(PREFIX): about 2 GB of packages, a few minutes, once.'; \
+	  $(PY) -m pip install -e '.[$(EXTRAS)]'; \
+	  echo '$(WANTED)' > '$(STAMP)'; \
+	fi
+
+# The committed notebooks stay as they are: what is executed here goes to build/walkthrough.
+walkthrough: env
+	@rm -rf $(WALKTHROUGH_DIR); mkdir -p $(WALKTHROUGH_DIR); set -e; \
+	set -- $(NOTEBOOK_DIR)/*.ipynb; count=$$#; n=0; start=$$(date +%s); \
+	for notebook in "$$@"; do \
+	  n=$$((n + 1)); began=$$(date +%s); printf '[%d/%d] %s ... ' $$n $$count "$$notebook"; \
+	  $(PY) -m nbconvert --log-level ERROR --to notebook --execute \
+	    --output-dir $(WALKTHROUGH_DIR) "$$notebook"; \
+	  echo "$$(($$(date +%s) - began)) s"; \
+	done; \
+	echo '[report] figures and tables from the stored records'; \
+	"$(PREFIX)/bin/sgblend" report; \
+	echo; \
+	echo "Done in $$(($$(date +%s) - start)) s, in $(SGBLEND_MODE) mode. Where to look:"; \
+	echo '  $(WALKTHROUGH_DIR)/00_start_here.ipynb   the notebooks as they ran just now (make lab)'; \
+	echo '  $(NOTEBOOK_DIR)/                         the same as published'; \
+	echo '  figures/                           every figure;  README.md: every table'
+
+test: env
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest tests -n $(WORKERS)
+	KERAS_BACKEND=jax $(PY) -m pytest tests -m backend
+	@if $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then \
+	  set -x; KERAS_BACKEND=torch $(PY) -m pytest tests -m backend; \
+	else echo 'PyTorch is not installed here: its pass is left out.'; fi
+	$(PY) -m pytest --nbval --nbval-current-env $(NOTEBOOK_DIR) -n $(WORKERS) --dist loadfile
+
+report: env
+	"$(PREFIX)/bin/sgblend" report
+
+notebooks: env
+	@set -e; for source in $(NB); do \
+	  base="$${source%.*}"; began=$$(date +%s); printf '%s ... ' "$$base"; \
+	  $(PY) -m jupytext --quiet --update --to ipynb "$$base.py"; \
+	  $(PY) -m nbconvert --log-level ERROR --to notebook --execute --inplace \
+	    --ExecutePreprocessor.record_timing=False "$$base.ipynb"; \
+	  echo "$$(($$(date +%s) - began)) s"; \
+	done
+
+lab: env
+	$(PY) -m jupyterlab --notebook-dir .
+
+clean:
+	rm -rf build .venv

@@ -1,0 +1,12 @@
+"""What every test process needs before the first import of Keras or matplotlib."""
+
+import os
+
+from hypothesis import settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# The same examples on every machine, and no verdict that depends on how busy it is.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
