@@ -136,9 +136,9 @@ class LearnableActivation(keras.layers.Layer):
         """Effective parameters as tensors that broadcast against the input."""
         tensors = {}
         for name in self.parameters:
-            tensor = ops.convert_to_tensor(getattr(self, f"_{name}"))
-            if self.shared_axes is None:
-                tensor = ops.reshape(tensor, ())
+            weight = getattr(self, f"_{name}")
+            # The reshape also reads the variable: TensorFlow's custom_gradient takes no variables.
+            tensor = ops.reshape(weight, () if self.shared_axes is None else weight.shape)
             if name == "alpha" and self.parameterization == "published":
                 tensor = ops.sigmoid(tensor)
             tensors[name] = tensor
