@@ -24,6 +24,16 @@ PY := "$(PREFIX)/bin/python"
 STAMP := $(PREFIX)/.sgblend-installed
 WANTED := $(shell cksum < pyproject.toml) $(CURDIR)
 
+# Executes the notebook given as first argument with the nbconvert options that follow; what the kernel
+# says on the terminal goes to a log, shown when a cell fails.
+EXECUTE = execute() { \
+    notebook="$$1"; shift; log="build/$$(basename "$$notebook" .ipynb).log"; mkdir -p build; \
+    began=$$(date +%s); printf '%s ... ' "$$notebook"; \
+    $(PY) -m nbconvert --log-level ERROR --to notebook --execute "$$@" "$$notebook" 2>"$$log" || \
+      { echo failed; cat "$$log" >&2; return 1; }; \
+    echo "$$(($$(date +%s) - began)) s"; \
+  }
+
 .PHONY: help env walkthrough test report notebooks lab clean
 
 help:
@@ -49,28 +59,25 @@ env:
 	    echo "Making .venv with $$("$$found" --version)"; \
 	    "$$found" -m venv --clear '$(PREFIX)'; \
 	  fi; \
-	  echo 'Installing into $(PREFIX): about 2 GB of packages, a few minutes, once.'; \
+	  echo 'Installing into $(PREFIX): about 3.5 GB of packages, a few minutes, once.'; \
 	  $(PY) -m pip install -e '.[$(EXTRAS)]'; \
 	  echo '$(WANTED)' > '$(STAMP)'; \
 	fi
 
 # The committed notebooks stay as they are: what is executed here goes to build/walkthrough.
 walkthrough: env
-	@rm -rf $(WALKTHROUGH_DIR); mkdir -p $(WALKTHROUGH_DIR); set -e; \
-	set -- $(NOTEBOOK_DIR)/*.ipynb; count=$$#; n=0; start=$$(date +%s); \
+	@set -e; $(EXECUTE); rm -rf $(WALKTHROUGH_DIR); mkdir -p $(WALKTHROUGH_DIR); \
+	set -- $(NOTEBOOK_DIR)/*.ipynb; n=0; start=$$(date +%s); \
 	for notebook in "$$@"; do \
-	  n=$$((n + 1)); began=$$(date +%s); printf '[%d/%d] %s ... ' $$n $$count "$$notebook"; \
-	  $(PY) -m nbconvert --log-level ERROR --to notebook --execute \
-	    --output-dir $(WALKTHROUGH_DIR) "$$notebook"; \
-	  echo "$$(($$(date +%s) - began)) s"; \
+	  n=$$((n + 1)); printf '[%d/%d] ' $$n $$#; \
+	  execute "$$notebook" --output-dir $(WALKTHROUGH_DIR); \
 	done; \
 	echo '[report] figures and tables from the stored records'; \
 	"$(PREFIX)/bin/sgblend" report; \
-	echo; \
-	echo "Done in $$(($$(date +%s) - start)) s, in $(SGBLEND_MODE) mode. Where to look:"; \
-	echo '  $(WALKTHROUGH_DIR)/00_start_here.ipynb   the notebooks as they ran just now (make lab)'; \
-	echo '  $(NOTEBOOK_DIR)/                         the same as published'; \
-	echo '  figures/                           every figure;  README.md: every table'
+	echo "Done in $$(($$(date +%s) - start)) s, $(SGBLEND_MODE) mode. Where to look:"; \
+	echo '  $(WALKTHROUGH_DIR)/   the notebooks as they ran just now, from 00_start_here on (make lab)'; \
+	echo '  $(NOTEBOOK_DIR)/           the same as published'; \
+	echo '  figures/             every figure; the tables are in README.md'
 
 test: env
 	$(PY) -m ruff check .
@@ -86,12 +93,10 @@ report: env
 	"$(PREFIX)/bin/sgblend" report
 
 notebooks: env
-	@set -e; for source in $(NB); do \
-	  base="$${source%.*}"; began=$$(date +%s); printf '%s ... ' "$$base"; \
-	  $(PY) -m jupytext --quiet --update --to ipynb "$$base.py"; \
-	  $(PY) -m nbconvert --log-level ERROR --to notebook --execute --inplace \
-	    --ExecutePreprocessor.record_timing=False "$$base.ipynb"; \
-	  echo "$$(($$(date +%s) - began)) s"; \
+	@set -e; $(EXECUTE); for source in $(NB); do \
+	  base="$${source%.*}"; \
+	  $(PY) -m jupytext --quiet --update --set-kernel python3 --to ipynb "$$base.py"; \
+	  execute "$$base.ipynb" --inplace --ExecutePreprocessor.record_timing=False; \
 	done
 
 lab: env
