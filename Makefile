@@ -24,12 +24,13 @@ PY := "$(PREFIX)/bin/python"
 STAMP := $(PREFIX)/.sgblend-installed
 WANTED := $(shell cksum < pyproject.toml) $(CURDIR)
 
-# Executes the notebook given as first argument with the nbconvert options that follow; what the kernel
-# says on the terminal goes to a log, shown when a cell fails.
+# Executes the notebook given as first argument with the nbconvert options that follow. As under
+# pytest --nbval, which is what PYTEST_CURRENT_TEST tells the kernel, lines that C libraries write to
+# the terminal stay out of the notebook; they go to a log, shown when a cell fails.
 EXECUTE = execute() { \
     notebook="$$1"; shift; log="build/$$(basename "$$notebook" .ipynb).log"; mkdir -p build; \
     began=$$(date +%s); printf '%s ... ' "$$notebook"; \
-    $(PY) -m nbconvert --log-level ERROR --to notebook --execute "$$@" "$$notebook" 2>"$$log" || \
+    PYTEST_CURRENT_TEST=1 $(PY) -m nbconvert --log-level ERROR --to notebook --execute "$$@" "$$notebook" 2>"$$log" || \
       { echo failed; cat "$$log" >&2; return 1; }; \
     echo "$$(($$(date +%s) - began)) s"; \
   }
