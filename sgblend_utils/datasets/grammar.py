@@ -237,9 +237,10 @@ class _Sampler:
         self.rng = rng
 
     def choose(self, items, weights=None):
-        if weights is not None:
-            weights = np.asarray(weights) / np.sum(weights)
-        return items[int(self.rng.choice(len(items), p=weights))]
+        # From `random` alone: NumPy keeps that stream the same between versions, not `choice`.
+        bounds = np.cumsum(weights if weights is not None else np.ones(len(items)))
+        place = np.searchsorted(bounds, self.rng.random() * bounds[-1], side="right")
+        return items[min(int(place), len(items) - 1)]
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -348,13 +349,17 @@ class _Sampler:
             f"wenn {condition.german('last')}, {main.german('first')}",
         )
 
+    @staticmethod
+    def _thing_kinds(verb: Verb) -> str:
+        """The kinds of inanimate direct object that a verb takes, none for other verbs."""
+        case, _, kinds = verb.frames[0].partition(":")
+        return "".join(kind for kind in kinds if kind in "torpm") if case == "acc" else ""
+
     def _reference(self) -> tuple[str, str, str]:
         """A second clause about the object of the first, by a pronoun of its gender."""
-        things = [v for v in VERBS if set("torm") & set(v.frames[0].removeprefix("acc:"))
-                  and v.frames[0].startswith("acc:")]  # fmt: skip
-        verb = self.choose(things)
-        kinds = "".join(k for k in verb.frames[0].removeprefix("acc:") if k in "torm")
-        thing = replace(self.noun_phrase(kinds, plain=True), adjective=None)
+        wanted = {verb: self._thing_kinds(verb) for verb in VERBS}
+        verb = self.choose([verb for verb, kinds in wanted.items() if kinds])
+        thing = replace(self.noun_phrase(wanted[verb], plain=True), adjective=None)
         buyer = self.subject("h", plain=True)
         main = Clause(buyer, verb, (("", "", "acc", thing),))
         pronoun = it_for(thing)
