@@ -116,7 +116,7 @@ def test_the_checker_itself_refuses_wrong_german():
         (r"^(?:ich|er|wir) (?:helfe|hilft|helfen|folge|folgt|folgen) ", "dat"),
         (r"^(?:ich|er|wir) (?:sehe|sieht|sehen|kaufe|kauft|kaufen|rufe|ruft|rufen) ", "acc"),
         (r"^(?:er|wir) (?:geht|gehen) (?:nicht )?(?:in )?", "acc"),
-        (r"^(?:er|wir) (?:ist|sind) (?:nicht )?(?:in )?(?=.*gegangen)", "acc"),
+        (r"^(?:er|wir) (?:ist|sind) (?:nicht )?(?:in )?(?=[^,]*gegangen)", "acc"),
         (r"^(?:er|wir) (?:schläft|schlafen|arbeitet|arbeiten) (?:nicht )?(?:in )?", "dat"),
         (r"^heute (?:sieht|hilft|gibt|kauft|macht|schläft|ruft) ", "nom"),
         (r"(?:, weil |, dass |, obwohl |^wenn )", "nom"),

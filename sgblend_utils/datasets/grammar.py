@@ -20,17 +20,23 @@ from sgblend_utils.datasets.lexicon import (
     CONJUNCTIONS,
     DETERMINERS,
     HABEN,
+    HE,
+    IT,
     KEIN,
     MODALS,
     NO_MODAL,
     NOUNS,
+    PRONOUNS,
     REPORTS,
     SEIN,
+    SHE,
+    THEY,
     TWO,
     VERBS,
     Adjective,
     Determiner,
     Noun,
+    Pronoun,
     Verb,
 )
 from sgblend_utils.errors import UserError
@@ -39,7 +45,6 @@ MINI_SIZES = {"train": 3000, "validation": 200, "test": 200}
 
 # ---------------------------------------------------------------- agreement
 
-CASES = ("nom", "acc", "dat")
 # Endings by case; columns are masculine, feminine, neuter, plural.
 DEFINITE = {"nom": "der die das die", "acc": "den die das die", "dat": "dem der dem den"}
 STRONG = {"nom": "er e es e", "acc": "en e es e", "dat": "em er em en"}
@@ -108,35 +113,6 @@ class NounPhrase:
         if self.adjective:
             words.insert(1, self.adjective.de + adjective_ending(case, self.column, ending))
         return " ".join(word for word in words if word)
-
-
-@dataclass(frozen=True)
-class Pronoun:
-    """A personal pronoun."""
-
-    agreement: str
-    en: tuple[str, str]  # subject, object
-    de: tuple[str, str, str]  # nom, acc, dat
-    indefinite: bool = False
-
-    def english(self, case: str) -> str:
-        return self.en[case != "nom"]
-
-    def german(self, case: str) -> str:
-        return self.de[CASES.index(case)]
-
-
-HE = Pronoun("3sg", ("he", "him"), ("er", "ihn", "ihm"))
-SHE = Pronoun("3sg", ("she", "her"), ("sie", "sie", "ihr"))
-IT = Pronoun("3sg", ("it", "it"), ("es", "es", "ihm"))
-THEY = Pronoun("pl", ("they", "them"), ("sie", "sie", "ihnen"))
-PRONOUNS = (
-    Pronoun("1sg", ("I", "me"), ("ich", "mich", "mir")),
-    Pronoun("pl", ("we", "us"), ("wir", "uns", "uns")),
-    HE,
-    SHE,
-    THEY,
-)
 
 
 def it_for(noun_phrase: NounPhrase) -> Pronoun:

@@ -3,6 +3,7 @@
 Add a word by adding a row; `grammar` reads these tables and knows the rules.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -89,6 +90,38 @@ DETERMINERS = (
 KEIN = Determiner("no", "no", "kein", "ein", 0.0)
 BARE = Determiner("", "", "", "bare", 0.0)
 TWO = Determiner("", "two", "zwei", "bare", 0.0)
+
+
+CASES = ("nom", "acc", "dat")
+
+
+@dataclass(frozen=True)
+class Pronoun:
+    """A personal pronoun."""
+
+    agreement: str
+    en: tuple[str, str]  # subject, object
+    de: tuple[str, str, str]  # nom, acc, dat
+    indefinite: bool = False
+
+    def english(self, case: str) -> str:
+        return self.en[case != "nom"]
+
+    def german(self, case: str) -> str:
+        return self.de[CASES.index(case)]
+
+
+HE = Pronoun("3sg", ("he", "him"), ("er", "ihn", "ihm"))
+SHE = Pronoun("3sg", ("she", "her"), ("sie", "sie", "ihr"))
+IT = Pronoun("3sg", ("it", "it"), ("es", "es", "ihm"))
+THEY = Pronoun("pl", ("they", "them"), ("sie", "sie", "ihnen"))
+PRONOUNS = (
+    Pronoun("1sg", ("I", "me"), ("ich", "mich", "mir")),
+    Pronoun("pl", ("we", "us"), ("wir", "uns", "uns")),
+    HE,
+    SHE,
+    THEY,
+)
 
 
 class Verb(NamedTuple):
