@@ -55,7 +55,7 @@ ACTIVATIONS: dict[str, Callable[..., keras.layers.Layer]] = {
 """Name -> factory.  Keyword arguments of a factory are those of the layer class it makes."""
 
 
-def make_activation(name: str, **kwargs) -> keras.layers.Layer:
+def make_activation(name: str, /, **kwargs) -> keras.layers.Layer:
     """Return a fresh activation layer, so that no two sites of a network share parameters.
 
     Args:
