@@ -40,7 +40,8 @@ def gelu_gate(x, form):
     if form == "erf":
         return 0.5 + 0.5 * ops.erf(x * _SQRT_HALF)
     if form == "tanh":
-        return 0.5 + 0.5 * ops.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
+        # (1 + tanh z) / 2 = s(2 z); XLA's tanh is good for float32 only, even in float64.
+        return ops.sigmoid(2.0 * _TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
     return ops.sigmoid(SIGMOID_SCALE * x)
 
 
@@ -75,7 +76,7 @@ def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
 
     Args:
         gelu: one of `GELU_FORMS`, or None for a function without a GELU part (SSwish and Swish),
-            which takes alpha as one.
+            which takes no notice of alpha.
         learned: names of the parameters that need a gradient; the others get zeros, which saves
             their reductions.
 
@@ -122,7 +123,7 @@ def _gradients(x, alpha, beta, gamma, upstream, gelu, learned):
     d_alpha, d_beta, d_gamma = ops.zeros_like(alpha), ops.zeros_like(beta), ops.zeros_like(gamma)
     if "alpha" in learned or "gamma" in learned:
         total = _sum_to(u, tuple(alpha.shape))
-    if "alpha" in learned:
+    if blended and "alpha" in learned:
         d_alpha = _sum_to(u * wide * (gate - gelu_part), tuple(alpha.shape)) - c * total
     if "beta" in learned:
         d_beta = _sum_to(u * wide * bump, tuple(beta.shape)) * (a if blended else 1.0)

@@ -1,0 +1,118 @@
+"""References for the activation tests: formulas in plain NumPy, gradients on any Keras backend."""
+
+import contextlib
+
+import keras
+import numpy as np
+from scipy import special
+
+
+def sigmoid(x):
+    return special.expit(x)
+
+
+def gelu_gate(x, form="erf"):
+    if form == "erf":
+        return special.ndtr(x)
+    if form == "tanh":
+        return special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return special.expit(1.702 * x)
+
+
+def sgblend(x, alpha, beta, gamma, form="erf"):
+    return alpha * (x * sigmoid(beta * x) - gamma) + (1 - alpha) * x * gelu_gate(x, form)
+
+
+REFERENCES = {
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "selu": lambda x: (
+        1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+    ),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "gelu": lambda x: x * special.ndtr(x),
+    "silu": lambda x: x * sigmoid(x),
+    "swish": lambda x: x * sigmoid(x),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "hard_silu": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "serf": lambda x: x * special.erf(np.logaddexp(0, x)),
+    "tanh": np.tanh,
+    "squareplus": lambda x: (x + np.sqrt(x**2 + 4)) / 2,
+    "sswish": lambda x: x * sigmoid(x),
+    "sgblend": lambda x: 0.5 * x * sigmoid(x) + 0.5 * x * special.ndtr(x),
+}
+
+
+@contextlib.contextmanager
+def double_precision():
+    """Let JAX compute in float64; the other backends do by themselves."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def vector_jacobian(function, arguments, upstream=None, dtype=None):
+    """Value of `function(*arguments)` and the gradient of sum(value * upstream) per argument.
+
+    `function` takes and gives backend tensors; arguments and results are NumPy arrays.
+    """
+    backend = keras.backend.backend()
+    tensors = [keras.ops.convert_to_tensor(a, dtype=dtype) for a in arguments]
+
+    def weigh(value):
+        return keras.ops.ones_like(value) if upstream is None else cast(upstream, value.dtype)
+
+    def cast(array, dtype):
+        return keras.ops.cast(keras.ops.convert_to_tensor(array), dtype)
+
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        gradients = tape.gradient(value, tensors, output_gradients=weigh(value))
+    elif backend == "jax":
+        import jax
+
+        value, pull_back = jax.vjp(function, *tensors)
+        gradients = pull_back(weigh(value))
+    else:
+        import torch
+
+        tensors = [t.detach().clone().requires_grad_() for t in tensors]
+        with torch.enable_grad():
+            value = function(*tensors)
+            gradients = torch.autograd.grad(value, tensors, grad_outputs=weigh(value))
+    return to_numpy(value), [to_numpy(g) for g in gradients]
+
+
+def to_numpy(tensor):
+    return keras.ops.convert_to_numpy(
+        keras.ops.cast(tensor, "float32")
+        if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
+        else tensor
+    )
+
+
+def parameter_gradients(layer, x, upstream=None):
+    """Gradients of sum(layer(x) * upstream): with respect to x, then each trainable variable."""
+    variables = layer.trainable_variables
+    values = [np.asarray(to_numpy(v)) for v in variables]
+    fixed = [v.value for v in layer.non_trainable_variables]
+
+    def function(x, *values):
+        return layer.stateless_call(list(values), fixed, x)[0]
+
+    _, gradients = vector_jacobian(function, [x, *values], upstream)
+    return gradients[0], dict(zip([v.name for v in variables], gradients[1:], strict=True))
