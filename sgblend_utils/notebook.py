@@ -1,0 +1,56 @@
+"""What every notebook needs first: a quiet Keras, one style, and the mode it runs in."""
+
+import contextlib
+import os
+
+from sgblend_utils.errors import UserError
+
+MODES = ("quick", "full")
+
+
+def mode() -> str:
+    """``quick`` (default: trains only on the bundled mini data) or ``full``, from SGBLEND_MODE."""
+    value = os.environ.get("SGBLEND_MODE", "quick")
+    if value not in MODES:
+        raise UserError(f"SGBLEND_MODE is {value!r}: set it to one of {', '.join(MODES)}.")
+    return value
+
+
+def is_live() -> bool:
+    """Whether somebody sits in front of this notebook (False when executed by a command).
+
+    Jupyter's server names the session in the kernel's environment; command-line runs do not.
+    """
+    return "JPY_SESSION_NAME" in os.environ
+
+
+def setup(seed: int | None = 0) -> None:
+    """Import Keras without the backend's start-up chatter, seed it, and set the figure style.
+
+    Call it in a notebook's first cell, before anything else imports Keras.  What a library writes
+    to stderr while starting differs between machines and would be kept in the outputs.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    with _stderr_closed():
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.ones(1))  # the first operation wakes the backend
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+    from sgblend_utils.style import set_style
+
+    set_style()
+
+
+@contextlib.contextmanager
+def _stderr_closed():
+    """Send file descriptor 2 nowhere: C++ libraries write past `sys.stderr`."""
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)

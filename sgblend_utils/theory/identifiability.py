@@ -1,0 +1,66 @@
+"""How well data can tell alpha, beta and gamma apart: the Fisher-type matrix of SG-Blend.
+
+For a squared loss, or any loss locally, the curvature with respect to theta = (alpha, beta, gamma)
+is E[grad f grad f^T] over the preactivations, here N(0, sigma^2).  A small eigenvalue is a
+direction in which the parameters move without the function moving.
+"""
+
+import functools
+
+import numpy as np
+import sympy as sp
+
+from sgblend_utils.theory.expressions import alpha, beta, gamma, sgblend, x
+from sgblend_utils.theory.mean_field import gaussian_rule
+
+PARAMETERS = ("alpha", "beta", "gamma")
+
+
+@functools.cache
+def _gradient(form):
+    expressions = [sgblend(form).diff(symbol) for symbol in (alpha, beta, gamma)]
+    return sp.lambdify((x, alpha, beta, gamma), expressions, modules=["scipy", "numpy"], cse=True)
+
+
+def parameter_gradient(points, a=0.5, b=1.0, c=0.0, gelu="erf") -> np.ndarray:
+    """grad_theta f at `points`: array (3, *points.shape), rows alpha, beta, gamma."""
+    points = np.asarray(points, dtype=float)
+    return np.stack(
+        [np.broadcast_to(row, points.shape) for row in _gradient(gelu)(points, a, b, c)]
+    )
+
+
+def fisher_matrix(a=0.5, b=1.0, c=0.0, sigma=1.0, gelu="erf") -> np.ndarray:
+    """E[grad f grad f^T] over x ~ N(0, sigma^2): 3 x 3, order alpha, beta, gamma."""
+    z, w = gaussian_rule()
+    gradient = parameter_gradient(sigma * z, a, b, c, gelu)
+    return (gradient * w) @ gradient.T
+
+
+def profiled(matrix: np.ndarray) -> np.ndarray:
+    """What is left for (alpha, beta) when gamma, or the next bias, adapts: the Schur complement."""
+    return matrix[:2, :2] - np.outer(matrix[:2, 2], matrix[2, :2]) / matrix[2, 2]
+
+
+def condition_number(matrix: np.ndarray) -> float:
+    """Largest over smallest eigenvalue of a symmetric matrix; infinite when singular."""
+    values = np.linalg.eigvalsh(matrix)
+    if values[0] <= 1e-13 * values[-1]:
+        return float("inf")
+    return float(values[-1] / values[0])
+
+
+def condition_map(alphas, betas, sigma=1.0, gelu="erf", c=0.0) -> np.ndarray:
+    """log10 of the condition number of the 3 x 3 matrix: array (len(betas), len(alphas))."""
+    return np.asarray(
+        [
+            [np.log10(condition_number(fisher_matrix(a, b, c, sigma, gelu))) for a in alphas]
+            for b in betas
+        ]
+    )
+
+
+def alpha_signal(b, sigma=1.0, gelu="erf") -> float:
+    """Standard deviation of df/dalpha that no constant can imitate: what alpha really moves."""
+    matrix = fisher_matrix(0.5, b, 0.0, sigma, gelu)
+    return float(np.sqrt(max(matrix[0, 0] - matrix[0, 2] ** 2 / matrix[2, 2], 0.0)))

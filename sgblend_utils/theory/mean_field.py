@@ -1,0 +1,126 @@
+"""Signal propagation at initialisation: variance, correlation and gradient maps of wide networks.
+
+Preactivations of a wide random network are Gaussian.  With weights of variance sigma_w^2 / fan_in
+and biases of variance sigma_b^2, their variance q and the correlation c of two inputs follow
+
+    q' = sigma_w^2 E[f(sqrt(q) z)^2] + sigma_b^2,
+    c' = (sigma_w^2 E[f(u) f(v)] + sigma_b^2) / q'      (u, v Gaussian, variance q, correlation c),
+
+and the squared gradient norm grows by chi_1 = sigma_w^2 E[f'(sqrt(q) z)^2] from layer to layer
+(Poole et al. 2016; Schoenholz et al. 2017).
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgblend_utils.errors import UserError
+from sgblend_utils.theory.expressions import KINKS, closed_form
+
+Function = Callable[[np.ndarray], np.ndarray]
+_REACH = 9.0  # standard deviations; the normal has 2e-19 of its mass outside
+
+
+@functools.cache
+def _panel(order: int):
+    return np.polynomial.legendre.leggauss(order)
+
+
+@functools.lru_cache(maxsize=512)
+def gaussian_rule(breaks: tuple[float, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights with sum(w f(z)) = E[f(z)], z standard normal.
+
+    Gauss-Legendre panels of half a standard deviation, split at `breaks`, so that functions with
+    kinks there are integrated as exactly as smooth ones.
+    """
+    edges = np.unique(
+        np.concatenate([np.linspace(-_REACH, _REACH, 37), [b for b in breaks if abs(b) < _REACH]])
+    )
+    nodes, weights = _panel(12)
+    half = np.diff(edges)[:, None] / 2
+    z = (edges[:-1, None] + half + half * nodes).ravel()
+    w = (half * weights).ravel() * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return z, w
+
+
+def gaussian_mean(function: Function, q: float = 1.0, kinks: tuple[float, ...] = ()) -> float:
+    """E[function(sqrt(q) z)] for a standard normal z; `kinks` are points of the argument."""
+    if q <= 0:
+        raise UserError(f"The variance q must be positive, not {q:g}.")
+    z, w = gaussian_rule(tuple(k / np.sqrt(q) for k in kinks))
+    return float(w @ function(np.sqrt(q) * z))
+
+
+def moments(name: str, q: float = 1.0, **parameters) -> dict[str, float]:
+    """E[f], E[f^2] and E[f'^2] under N(0, q) as ``mean``, ``second`` and ``slope``."""
+    value, slope = closed_form(name, 0, **parameters), closed_form(name, 1, **parameters)
+    kinks = KINKS.get(name, ())
+    return {
+        "mean": gaussian_mean(value, q, kinks),
+        "second": gaussian_mean(lambda u: value(u) ** 2, q, kinks),
+        "slope": gaussian_mean(lambda u: slope(u) ** 2, q, kinks),
+    }
+
+
+@dataclass(frozen=True)
+class Criticality:
+    """The initialisation at which gradients neither grow nor shrink at preactivation variance q.
+
+    Attributes:
+        gain: sigma_w with chi_1 = 1.
+        bias_variance: sigma_b^2 that then holds the variance at q.  Negative means that no bias
+            does: the activation's own second moment is already too large.
+        preserving_gain: sigma_w that holds q without bias; chi_1 differs from one there.
+        chi: that chi_1.
+    """
+
+    gain: float
+    bias_variance: float
+    preserving_gain: float
+    chi: float
+
+
+def criticality(name: str, q: float = 1.0, **parameters) -> Criticality:
+    """Solve chi_1 = 1 at variance `q` (see `Criticality`)."""
+    m = moments(name, q, **parameters)
+    return Criticality(
+        gain=m["slope"] ** -0.5,
+        bias_variance=q - m["second"] / m["slope"],
+        preserving_gain=(q / m["second"]) ** 0.5,
+        chi=q * m["slope"] / m["second"],
+    )
+
+
+def variance_map(name: str, q: float, gain: float, bias_variance: float = 0.0, **parameters):
+    """Preactivation variance of the next layer."""
+    return gain**2 * moments(name, q, **parameters)["second"] + bias_variance
+
+
+def propagate(name: str, depth: int, gain: float, bias_variance=0.0, q=1.0, **parameters):
+    """Variance q and growth chi_1 per layer: two arrays of length `depth`, starting at `q`."""
+    variances, growths = [], []
+    for _ in range(depth):
+        m = moments(name, q, **parameters)
+        variances.append(q)
+        growths.append(gain**2 * m["slope"])
+        q = gain**2 * m["second"] + bias_variance
+    return np.asarray(variances), np.asarray(growths)
+
+
+def correlation_map(name: str, c, gain: float, bias_variance=0.0, q=1.0, **parameters):
+    """Correlation after one layer for correlations `c` (array in [-1, 1]) at fixed variance `q`."""
+    function = closed_form(name, 0, **parameters)
+    z, w = gaussian_rule()
+    c = np.atleast_1d(np.asarray(c, dtype=float))
+    if np.any(np.abs(c) > 1):
+        raise UserError("Correlations lie in [-1, 1].")
+    first = function(np.sqrt(q) * z)
+    joint = np.empty_like(c)
+    for i, value in enumerate(c):
+        second = np.sqrt(q) * (value * z[:, None] + np.sqrt(1 - value**2) * z)
+        joint[i] = (w * first) @ (function(second) @ w)
+    return (gain**2 * joint + bias_variance) / variance_map(
+        name, q, gain, bias_variance, **parameters
+    )
