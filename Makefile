@@ -84,9 +84,9 @@ test: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest tests -n $(WORKERS)
-	KERAS_BACKEND=jax $(PY) -m pytest tests -m backend
+	KERAS_BACKEND=jax $(PY) -m pytest tests -m backend -n $(WORKERS)
 	@if $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then \
-	  set -x; KERAS_BACKEND=torch $(PY) -m pytest tests -m backend; \
+	  set -x; KERAS_BACKEND=torch $(PY) -m pytest tests -m backend -n $(WORKERS); \
 	else echo 'PyTorch is not installed here: its pass is left out.'; fi
 	$(PY) -m pytest --nbval --nbval-current-env $(NOTEBOOK_DIR) -n $(WORKERS) --dist loadfile
 

@@ -118,6 +118,14 @@ def test_every_link_in_the_readme_leads_somewhere():
     assert not [link for link in local if not (ROOT / link).exists()]
 
 
+@pytest.mark.backend
+def test_the_python_in_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+
+
 def test_citation_names_the_paper_and_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
