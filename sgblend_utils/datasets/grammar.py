@@ -74,17 +74,21 @@ class NounPhrase:
 
     @property
     def agreement(self) -> str:
+        """Person and number that the verb takes."""
         return "pl" if self.plural else "3sg"
 
     @property
     def column(self) -> str:
+        """Gender in the singular, p in the plural: the column of the tables of endings."""
         return "p" if self.plural else self.noun.gender
 
     @property
     def indefinite(self) -> bool:
+        """Whether a negation turns the determiner into `kein`."""
         return self.determiner.en == "a" or self.determiner is BARE
 
     def english(self, case: str) -> str:
+        """The phrase, the same in every case."""
         del case
         words = [
             self.determiner.en_plural if self.plural else self.determiner.en,
@@ -97,6 +101,7 @@ class NounPhrase:
         return " ".join(words)
 
     def german(self, case: str) -> str:
+        """The phrase in a case, with determiner, adjective ending and noun agreeing."""
         kind, stem = self.determiner.kind, self.determiner.stem
         if kind == "definite":
             ending, determiner = "-", _cell(DEFINITE, case, self.column)
@@ -140,6 +145,7 @@ class Clause:
     negated: bool = False
 
     def english(self, question: bool = False) -> str:
+        """The clause without punctuation, as a statement or a yes-no question."""
         who, third = self.subject.english("nom"), self.subject.agreement == "3sg"
         if self.verb is None:
             helper = {"1sg": "am", "3sg": "is", "pl": "are"}[self.subject.agreement]

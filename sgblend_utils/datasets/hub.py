@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -70,6 +71,18 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_manifest(path: Path) -> dict[str, dict]:
+    """What a `manifest.json` says of each file, by name; UserError when it cannot be read."""
+    try:
+        files = json.loads(path.read_text("utf-8"))["files"]
+        return {name: {**entry, "sha256": str(entry["sha256"])} for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is damaged: move the folder {path.parent} away and run "
+            f"`sgblend data fetch {path.parent.name}`."
+        ) from None
+
+
 def expected_digest(task: str, split: str, root: Path | None = None) -> str | None:
     """The digest that the file should have, or None when none is written down.
 
@@ -78,14 +91,8 @@ def expected_digest(task: str, split: str, root: Path | None = None) -> str | No
     """
     path = table_path(task, split, root)
     manifest = path.with_name("manifest.json")
-    if manifest.is_file():
-        try:
-            return json.loads(manifest.read_text("utf-8"))["files"][path.name]["sha256"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{manifest} is damaged or does not list {path.name}: move the folder "
-                f"{manifest.parent} away and run `sgblend data fetch {task}`."
-            ) from None
+    if manifest.is_file() and path.name in (files := read_manifest(manifest)):
+        return files[path.name]["sha256"]
     readme = path.parents[1] / "README.md"
     if readme.is_file():
         row = re.compile(
@@ -117,10 +124,7 @@ def load_table(
     Raises:
         UserError: unknown task or split, missing file, digest mismatch, unreadable or foreign file.
     """
-    path = table_path(task, split, root)
-    digest, expected = file_digest(task, split, root), expected_digest(task, split, root)
-    if expected is not None and digest != expected:
-        raise _damaged(task, path, "its SHA-256 is not the one written down for it")
+    path = _checked_path(task, split, root)
     try:
         present = pq.read_schema(path).names
         wanted = columns if columns is not None else layout(task).columns
@@ -129,6 +133,85 @@ def load_table(
         return pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError):
         raise _damaged(task, path, "it cannot be read as Parquet") from None
+
+
+def _checked_path(task: str, split: str, root: Path | None) -> Path:
+    """The file's path, once its bytes are known to be those written down for it."""
+    path = table_path(task, split, root)
+    digest, expected = file_digest(task, split, root), expected_digest(task, split, root)
+    if expected is not None and digest != expected:
+        raise _damaged(task, path, "its SHA-256 is not the one written down for it")
+    return path
+
+
+class FileState(NamedTuple):
+    """One file as it lies on the disk; `rows` and `bytes` are None when it is missing or damaged.
+
+    `known` says whether a digest is written down for it, so that damage would be noticed.
+    """
+
+    task: str
+    split: str
+    path: Path
+    rows: int | None
+    bytes: int | None
+    known: bool
+
+
+def file_state(task: str, split: str, root: Path | None = None) -> FileState:
+    """Size and row count from the file's footer, without reading its rows."""
+    path = table_path(task, split, root)
+    known = expected_digest(task, split, root) is not None
+    try:
+        return FileState(
+            task, split, path, pq.read_metadata(path).num_rows, path.stat().st_size, known
+        )
+    except (pa.ArrowException, OSError):
+        return FileState(task, split, path, None, None, known)
+
+
+def describe(root: Path | None = None) -> str:
+    """A line for every file of every task, whether it is there or not, as text."""
+    root = Path(root or data_root())
+    lines = [f"Data in {root}"]
+    for task in TASKS:
+        for split in TASKS[task].splits:
+            state = file_state(task, split, root)
+            if not state.path.exists():
+                what = f"missing: run `sgblend data fetch {task}`"
+            elif state.rows is None:
+                what = "damaged: move it away and fetch it again"
+            else:
+                what = f"{state.rows:>9,} rows {state.bytes / 1e6:>8.1f} MB"
+                what += "" if state.known else "  (no digest)"
+            lines.append(f"  {task + '/' + split:<20} {what}")
+    return "\n".join(lines)
+
+
+def verify_file(task: str, split: str, root: Path | None = None) -> FileState:
+    """Check one file: its digest where one is written down, and that every row can be read.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = _checked_path(task, split, root)
+    try:
+        with pq.ParquetFile(path) as file:
+            for _ in file.iter_batches(columns=list(layout(task).columns)):
+                pass
+    except (pa.ArrowException, OSError):
+        raise _damaged(task, path, "it cannot be read as Parquet") from None
+    return file_state(task, split, root)
+
+
+def verify(task: str, root: Path | None = None) -> str:
+    """`verify_file` for every split of `task`; what was found, as text."""
+    states = [verify_file(task, split, root) for split in layout(task).splits]
+    return "\n".join(
+        f"{state.path}: {state.rows:,} rows, "
+        + ("digest correct" if state.known else "readable; no digest to compare with")
+        for state in states
+    )
 
 
 def wmt14_training_rows(table: pa.Table) -> pa.Table:

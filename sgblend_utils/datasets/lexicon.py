@@ -105,9 +105,11 @@ class Pronoun:
     indefinite: bool = False
 
     def english(self, case: str) -> str:
+        """Subject form in the nominative, else object form."""
         return self.en[case != "nom"]
 
     def german(self, case: str) -> str:
+        """The form of a case."""
         return self.de[CASES.index(case)]
 
 
@@ -141,10 +143,12 @@ class Verb(NamedTuple):
 
     @property
     def prefix(self) -> str:
+        """The separable prefix, or nothing."""
         return self.de.split("|")[0] if "|" in self.de else ""
 
     @property
     def infinitive(self) -> str:
+        """The infinitive as one word."""
         return self.de.replace("|", "")
 
     def finite(self, agreement: str) -> str:
