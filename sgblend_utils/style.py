@@ -50,7 +50,15 @@ LABELS: dict[str, str] = {
 }
 """Activation name -> how a figure or table writes it."""
 
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+_DASHES = (
+    "-",  # sgblend
+    (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)),  # sswish
+    (0, (1.5, 1.2)),  # silu
+    (0, (5, 1.2, 1.2, 1.2)),  # swish
+    (0, (5, 1.8)),  # gelu
+    (0, (9, 2)),  # mish
+    (0, (3, 1)),  # relu
+)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
