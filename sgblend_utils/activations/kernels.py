@@ -21,9 +21,14 @@ memory, while sums over millions of terms and the products near overflow stay so
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 from keras import ops
 from keras.backend import standardize_dtype
+
+Tensor = Any
+"""A tensor of whichever backend Keras runs on."""
 
 GELU_FORMS = ("erf", "tanh", "sigmoid")
 """``erf`` is GELU; ``tanh`` and ``sigmoid`` are its approximations (Hendrycks & Gimpel 2016)."""
@@ -35,7 +40,7 @@ _TANH_CUBIC = 0.044715
 SIGMOID_SCALE = 1.702
 
 
-def gelu_gate(x, form):
+def gelu_gate(x: Tensor, form: str) -> Tensor:
     """P(x) with GELU(x) = x P(x), in one of `GELU_FORMS`."""
     if form == "erf":
         return 0.5 + 0.5 * ops.erf(x * _SQRT_HALF)
@@ -71,7 +76,9 @@ def _sum_to(values, shape):
 
 
 @functools.cache
-def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
+def blended_gate(
+    gelu: str | None = None, learned: tuple[str, ...] = ("alpha", "beta", "gamma")
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Return the function (x, alpha, beta, gamma) -> x G(x) - alpha gamma.
 
     Args:

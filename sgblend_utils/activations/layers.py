@@ -144,7 +144,7 @@ class LearnableActivation(keras.layers.Layer):
             tensors[name] = tensor
         return tensors
 
-    def effective_parameters(self):
+    def effective_parameters(self) -> dict[str, np.ndarray]:
         """The parameters as they enter the formula: name -> NumPy array (0-d for one scalar)."""
         if not self.built:
             if self.shared_axes is not None:

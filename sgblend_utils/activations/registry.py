@@ -6,12 +6,13 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from sgblend_utils.activations.kernels import Tensor
 from sgblend_utils.activations.layers import PACKAGE, SGBlend, SSwish, Swish
 from sgblend_utils.errors import UserError
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-def serf(x):
+def serf(x: Tensor) -> Tensor:
     """Serf: x erf(softplus(x)) (Nag, Bhattacharyya et al. 2023)."""
     return x * ops.erf(ops.softplus(x))
 

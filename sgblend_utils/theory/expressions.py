@@ -17,17 +17,17 @@ x, alpha, beta, gamma = sp.symbols("x alpha beta gamma", real=True)
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
-def logistic(z):
+def logistic(z: sp.Expr) -> sp.Expr:
     """s(z) = 1 / (1 + exp(-z))."""
     return (1 + sp.tanh(z / 2)) / 2
 
 
-def normal_cdf(z):
+def normal_cdf(z: sp.Expr) -> sp.Expr:
     """The distribution function of the standard normal."""
     return (1 + sp.erf(z / sp.sqrt(2))) / 2
 
 
-def gelu_gate(form: str = "erf"):
+def gelu_gate(form: str = "erf") -> sp.Expr:
     """P(x) with GELU(x) = x P(x): ``erf`` (exact), ``tanh`` or ``sigmoid`` (approximations)."""
     gates = {
         "erf": normal_cdf(x),
@@ -39,7 +39,7 @@ def gelu_gate(form: str = "erf"):
     return gates[form]
 
 
-def sgblend(form: str = "erf"):
+def sgblend(form: str = "erf") -> sp.Expr:
     """SG-Blend in the symbols alpha, beta, gamma: its definition, term by term."""
     return alpha * (x * logistic(beta * x) - gamma) + (1 - alpha) * x * gelu_gate(form)
 

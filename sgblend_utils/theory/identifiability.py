@@ -6,6 +6,7 @@ direction in which the parameters move without the function moving.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import sympy as sp
@@ -22,7 +23,9 @@ def _gradient(form):
     return sp.lambdify((x, alpha, beta, gamma), expressions, modules=["scipy", "numpy"], cse=True)
 
 
-def parameter_gradient(points, a=0.5, b=1.0, c=0.0, gelu="erf") -> np.ndarray:
+def parameter_gradient(
+    points: np.ndarray, a: float = 0.5, b: float = 1.0, c: float = 0.0, gelu: str = "erf"
+) -> np.ndarray:
     """grad_theta f at `points`: array (3, *points.shape), rows alpha, beta, gamma."""
     points = np.asarray(points, dtype=float)
     return np.stack(
@@ -30,7 +33,9 @@ def parameter_gradient(points, a=0.5, b=1.0, c=0.0, gelu="erf") -> np.ndarray:
     )
 
 
-def fisher_matrix(a=0.5, b=1.0, c=0.0, sigma=1.0, gelu="erf") -> np.ndarray:
+def fisher_matrix(
+    a: float = 0.5, b: float = 1.0, c: float = 0.0, sigma: float = 1.0, gelu: str = "erf"
+) -> np.ndarray:
     """E[grad f grad f^T] over x ~ N(0, sigma^2): 3 x 3, order alpha, beta, gamma."""
     z, w = gaussian_rule()
     gradient = parameter_gradient(sigma * z, a, b, c, gelu)
@@ -50,7 +55,13 @@ def condition_number(matrix: np.ndarray) -> float:
     return float(values[-1] / values[0])
 
 
-def condition_map(alphas, betas, sigma=1.0, gelu="erf", c=0.0) -> np.ndarray:
+def condition_map(
+    alphas: Sequence[float],
+    betas: Sequence[float],
+    sigma: float = 1.0,
+    gelu: str = "erf",
+    c: float = 0.0,
+) -> np.ndarray:
     """log10 of the condition number of the 3 x 3 matrix: array (len(betas), len(alphas))."""
     return np.asarray(
         [
@@ -60,7 +71,7 @@ def condition_map(alphas, betas, sigma=1.0, gelu="erf", c=0.0) -> np.ndarray:
     )
 
 
-def alpha_signal(b, sigma=1.0, gelu="erf") -> float:
+def alpha_signal(b: float, sigma: float = 1.0, gelu: str = "erf") -> float:
     """Standard deviation of df/dalpha that no constant can imitate: what alpha really moves."""
     matrix = fisher_matrix(0.5, b, 0.0, sigma, gelu)
     return float(np.sqrt(max(matrix[0, 0] - matrix[0, 2] ** 2 / matrix[2, 2], 0.0)))

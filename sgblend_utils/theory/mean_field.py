@@ -93,12 +93,16 @@ def criticality(name: str, q: float = 1.0, **parameters) -> Criticality:
     )
 
 
-def variance_map(name: str, q: float, gain: float, bias_variance: float = 0.0, **parameters):
+def variance_map(
+    name: str, q: float, gain: float, bias_variance: float = 0.0, **parameters
+) -> float:
     """Preactivation variance of the next layer."""
     return gain**2 * moments(name, q, **parameters)["second"] + bias_variance
 
 
-def propagate(name: str, depth: int, gain: float, bias_variance=0.0, q=1.0, **parameters):
+def propagate(
+    name: str, depth: int, gain: float, bias_variance: float = 0.0, q: float = 1.0, **parameters
+) -> tuple[np.ndarray, np.ndarray]:
     """Variance q and growth chi_1 per layer: two arrays of length `depth`, starting at `q`."""
     variances, growths = [], []
     for _ in range(depth):
@@ -109,7 +113,14 @@ def propagate(name: str, depth: int, gain: float, bias_variance=0.0, q=1.0, **pa
     return np.asarray(variances), np.asarray(growths)
 
 
-def correlation_map(name: str, c, gain: float, bias_variance=0.0, q=1.0, **parameters):
+def correlation_map(
+    name: str,
+    c: np.ndarray,
+    gain: float,
+    bias_variance: float = 0.0,
+    q: float = 1.0,
+    **parameters,
+) -> np.ndarray:
     """Correlation after one layer for correlations `c` (array in [-1, 1]) at fixed variance `q`."""
     function = closed_form(name, 0, **parameters)
     z, w = gaussian_rule()

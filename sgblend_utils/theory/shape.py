@@ -1,6 +1,6 @@
 """The shape of an activation: symmetry, minimum, slope, curvature; the approximations of GELU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import optimize
@@ -65,12 +65,12 @@ def curvature_bound(name: str, **parameters) -> float:
     return maximum(lambda points: np.abs(bend(points)))[1]
 
 
-def sgblend_curvature_at_zero(alpha, beta):
+def sgblend_curvature_at_zero(alpha: float, beta: float) -> float:
     """f''(0) = alpha beta/2 + (1 - alpha) sqrt(2/pi): the largest curvature for 0 <= alpha <= 1."""
     return alpha * beta / 2 + (1 - alpha) * np.sqrt(2 / np.pi)
 
 
-def sgblend_map(quantity: str, alphas, betas) -> np.ndarray:
+def sgblend_map(quantity: str, alphas: Sequence[float], betas: Sequence[float]) -> np.ndarray:
     """A shape quantity of SG-Blend (gamma = 0) over a grid: array (len(betas), len(alphas)).
 
     Args:
