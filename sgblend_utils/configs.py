@@ -17,28 +17,26 @@ TRANSLATION: dict[str, Any] = {
     "vocabulary": 4000,  # joint subwords
     "d_model": 128,
     "num_heads": 4,
-    "ff_dim": 512,
+    "ff_dim": 256,
     "num_layers": 2,
     "dropout": 0.1,
     "label_smoothing": 0.1,
-    "epochs": 10,
-    "tokens": 3072,  # padded target positions a batch
-    "widths": [12, 16, 20, 28, 44],
-    "learning_rate": 3e-3,  # at the end of the warm-up; cosine decay to zero from there
+    "epochs": 5,
+    "tokens": 768,  # padded target positions a batch
+    "widths": [12, 15, 18, 22, 28, 44],
+    "learning_rate": 2e-3,  # at the end of the warm-up; cosine decay to zero from there
     "warmup": 0.1,  # share of all steps
     "weight_decay": 0.0,
     "clip": 1.0,  # global gradient norm
 }
 MINI = {
-    "vocabulary": 400,
+    "vocabulary": 600,
     "d_model": 64,
     "ff_dim": 128,
-    "num_heads": 4,
-    "num_layers": 1,
     "epochs": 12,
     "tokens": 1024,
     "widths": [16, 24],
-    "dropout": 0.0,
+    "learning_rate": 3e-3,
 }
 
 PRESETS: dict[tuple[str, str, str], dict[str, Any]] = {
@@ -49,14 +47,24 @@ PRESETS: dict[tuple[str, str, str], dict[str, Any]] = {
         **TRANSLATION,
         "vocabulary": 6000,
         "epochs": 3,
-        "widths": [16, 32, 48, 64],
+        "tokens": 1536,
+        "widths": [16, 24, 32, 48, 64],
     },
 }
 
 TASKS = tuple(dict.fromkeys(task for task, _, _ in PRESETS))
 PROTOCOLS = tuple(dict.fromkeys(protocol for _, protocol, _ in PRESETS))
 PRESET_NAMES = tuple(dict.fromkeys(preset for _, _, preset in PRESETS))
-COUNTS = ("max_samples", "vocabulary", "d_model", "num_heads", "ff_dim", "num_layers", "epochs", "tokens")
+COUNTS = (
+    "max_samples",
+    "vocabulary",
+    "d_model",
+    "num_heads",
+    "ff_dim",
+    "num_layers",
+    "epochs",
+    "tokens",
+)
 
 
 def choose(kind: str, value: str, valid: tuple[str, ...]) -> str:

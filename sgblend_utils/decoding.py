@@ -44,7 +44,8 @@ class GreedySearch(keras.Model):
             return (position + 1, tokens, ops.logical_or(done, chosen == EOS), *cache)
 
         tokens = ops.concatenate(
-            [ops.full((batch, 1), BOS, "int32"), ops.full((batch, self.length), PAD, "int32")], axis=1
+            [ops.full((batch, 1), BOS, "int32"), ops.full((batch, self.length), PAD, "int32")],
+            axis=1,
         )
         # Empty rows only fill a batch up; they count as finished from the start.
         done = ops.all(ops.equal(source[:, :1], PAD), axis=1)

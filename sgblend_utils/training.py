@@ -156,7 +156,10 @@ def train_translation(
 
     transformer = Transformer(
         vocabulary=len(subwords),
-        **{name: settings[name] for name in ("d_model", "num_heads", "ff_dim", "num_layers", "dropout")},
+        **{
+            name: settings[name]
+            for name in ("d_model", "num_heads", "ff_dim", "num_layers", "dropout")
+        },
         activation=config.activation,
         seed=config.seed,
     )
@@ -270,7 +273,9 @@ def hardware() -> dict[str, Any]:
         model = names[0].split(":", 1)[1].strip() if names else model
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
-    devices = [device for device in keras.distribution.list_devices() if "cpu" not in device.lower()]
+    devices = [
+        device for device in keras.distribution.list_devices() if "cpu" not in device.lower()
+    ]
     return {"processor": model, "cores": cores, "accelerators": devices}
 
 

@@ -1,0 +1,88 @@
+"""What an activation costs, as a ratio to GELU's cost measured in turns with it in the same process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from sgblend_utils.activations import make_activation
+
+SHAPE = (3072, 512)  # a batch of feed-forward pre-activations: 3,072 positions, 512 units
+ROUNDS = 15
+REFERENCE = "gelu"
+
+
+def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], None]:
+    """A compiled call of `layer` and its gradients in input and parameters, awaited."""
+    backend = keras.backend.backend()
+    layer.build(x.shape)
+    upstream = np.cos(np.arange(x.size, dtype="float32")).reshape(x.shape)
+    if backend == "jax":
+        import jax
+
+        def loss(values: Any, data: Any) -> Any:
+            return (layer.stateless_call(values, [], data)[0] * upstream).sum()
+
+        gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        values, data = [v.value for v in layer.trainable_variables], jax.numpy.asarray(x)
+        return lambda: jax.block_until_ready(gradient(values, data))
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        data, weight = tf.constant(x), tf.constant(upstream)
+
+        @tf.function(jit_compile=True)
+        def step() -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(data)
+                loss = tf.reduce_sum(layer(data) * weight)
+            return tape.gradient(loss, [data, *layer.trainable_variables])
+
+        return lambda: [g.numpy() for g in step()] and None
+    import torch
+
+    data = torch.tensor(x, requires_grad=True)
+    weight = torch.tensor(upstream)
+
+    def step() -> None:
+        data.grad = None
+        (layer(data) * weight).sum().backward()
+
+    return step
+
+
+def activation_costs(
+    names: Sequence[str], shape: tuple[int, ...] = SHAPE, rounds: int = ROUNDS
+) -> pd.DataFrame:
+    """Forward and backward time of each activation relative to GELU.
+
+    Every round times each activation once, in turn, so that a slow moment of the machine falls on all
+    of them; the ratio is formed within a round.
+
+    Returns:
+        One row each: `activation`, `milliseconds` (median), `ratio` to GELU (median over rounds) and
+        its quartiles `ratio_low`, `ratio_high`.
+    """
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    steps = {name: forward_backward(make_activation(name), x) for name in [REFERENCE, *names]}
+    for step in steps.values():
+        step()  # compiles
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - started)
+    reference = np.array(seconds[REFERENCE])
+    rows = []
+    for name in names:
+        low, middle, high = np.quantile(np.array(seconds[name]) / reference, [0.25, 0.5, 0.75])
+        milliseconds = 1e3 * float(np.median(seconds[name]))
+        rows.append((name, milliseconds, middle, low, high))
+    columns = ["activation", "milliseconds", "ratio", "ratio_low", "ratio_high"]
+    return pd.DataFrame(rows, columns=columns).round(3)
