@@ -58,8 +58,10 @@ _DASHES = (
     (0, (5, 1.8)),  # gelu
     (0, (9, 2)),  # mish
     (0, (3, 1)),  # relu
+    (0, (1, 1)),
+    (0, (4, 1, 1, 1)),
 )
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d", "8", "H", "1")
 
 
 def activation_style(name: str) -> dict:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import optimize
 
 from sgblend_utils.errors import UserError
 from sgblend_utils.theory.expressions import KINKS, closed_form
@@ -54,13 +55,19 @@ def gaussian_mean(function: Function, q: float = 1.0, kinks: tuple[float, ...] =
 
 
 def moments(name: str, q: float = 1.0, **parameters) -> dict[str, float]:
-    """E[f], E[f^2] and E[f'^2] under N(0, q) as ``mean``, ``second`` and ``slope``."""
+    """Gaussian moments under u ~ N(0, q).
+
+    Returns:
+        ``mean`` E[f], ``second`` E[f^2], ``slope`` E[f'^2], and ``growth`` d E[f^2] / dq, which is
+        E[u f f'] / q and, for smooth f, E[f'^2] + E[f f''].
+    """
     value, slope = closed_form(name, 0, **parameters), closed_form(name, 1, **parameters)
     kinks = KINKS.get(name, ())
     return {
         "mean": gaussian_mean(value, q, kinks),
         "second": gaussian_mean(lambda u: value(u) ** 2, q, kinks),
         "slope": gaussian_mean(lambda u: slope(u) ** 2, q, kinks),
+        "growth": gaussian_mean(lambda u: u * value(u) * slope(u), q, kinks) / q,
     }
 
 
@@ -74,12 +81,15 @@ class Criticality:
             does: the activation's own second moment is already too large.
         preserving_gain: sigma_w that holds q without bias; chi_1 differs from one there.
         chi: that chi_1.
+        stability: derivative of the variance map at q under the critical initialisation.  Above
+            one, a variance that starts a little off q runs away from it.
     """
 
     gain: float
     bias_variance: float
     preserving_gain: float
     chi: float
+    stability: float
 
 
 def criticality(name: str, q: float = 1.0, **parameters) -> Criticality:
@@ -90,7 +100,28 @@ def criticality(name: str, q: float = 1.0, **parameters) -> Criticality:
         bias_variance=q - m["second"] / m["slope"],
         preserving_gain=(q / m["second"]) ** 0.5,
         chi=q * m["slope"] / m["second"],
+        stability=m["growth"] / m["slope"],
     )
+
+
+def half_stable_point(name: str, **parameters) -> tuple[float, Criticality] | None:
+    """The variance q at which gradients *and* variance are marginal, and its initialisation.
+
+    For GELU, Swish and their blends E[f f''] changes sign at one q; there the variance map touches
+    the diagonal (Roberts, Yaida, Hanin, "The Principles of Deep Learning Theory", section 5.3).
+    None where no such q exists between 0.01 and 300 (tanh, ELU: stable everywhere; Softplus:
+    nowhere) or where every q will do (ReLU).
+    """
+
+    def excess(q: float) -> float:
+        m = moments(name, q, **parameters)
+        return m["growth"] / m["slope"] - 1.0
+
+    low, high = 0.01, 300.0
+    if not excess(low) > 1e-9 > -1e-9 > excess(high):
+        return None
+    q = float(optimize.brentq(excess, low, high, xtol=1e-10))
+    return q, criticality(name, q, **parameters)
 
 
 def variance_map(

@@ -1,0 +1,620 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+
+# %% [markdown]
+# # 02 · What the shape does to gradients
+#
+# **Claim of this notebook.** In a deep network at initialisation, one number per activation decides
+# whether gradients survive: $E[f'^2]$. For every smooth member of the family $x/2 + e(x)$ it lies
+# near ¼ for small inputs and ½ for large ones, SG-Blend's lies between those of its parents, and the
+# weight scale that keeps gradients alive follows from it without any experiment. During training a
+# matrix matters as well: how differently $\alpha$, $\beta$ and $\gamma$ move the function. It is so badly conditioned that
+# $\alpha$ and $\beta$ can hardly be told apart, and it is exactly singular in the published code when
+# $\beta$ passes 1.702. Finally, "dead" is defined in a way that means something for smooth functions.
+#
+# *Needs* scikit-learn's digits, which come with it. *Takes* under a minute. Predictions are closed
+# forms or one-dimensional integrals; every one is checked against a measurement.
+
+# %%
+from sgblend_utils.notebook import setup, side_by_side
+
+setup()
+
+import functools
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy import optimize
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from sgblend_utils import theory
+from sgblend_utils.activations import make_activation
+from sgblend_utils.probes import PUBLISHED_THRESHOLD, SLOPE_THRESHOLD
+from sgblend_utils.style import LABELS, activation_style
+
+CORE = ["relu", "gelu", "sgblend", "silu", "tanh"]
+
+
+def curve(axes, name, x, y, **changes):
+    axes.plot(x, y, **{**activation_style(name), "marker": "", **changes})
+
+
+# %% [markdown]
+# ## 1 · Two recursions
+#
+# Take a wide network with independent random weights of variance $\sigma_w^2/n$ ($n$ inputs per unit)
+# and biases of variance $\sigma_b^2$. By the central limit theorem the preactivations of a layer are
+# Gaussian, and all that travels through the network is their variance $q$:
+#
+# $$q_{\ell+1} = \sigma_w^2\,E\bigl[f(\sqrt{q_\ell}\,z)^2\bigr] + \sigma_b^2, \qquad z \sim N(0, 1).$$
+#
+# On the way back, the squared norm of the gradient is multiplied in each layer by
+#
+# $$\chi_1(q_\ell) = \sigma_w^2\,E\bigl[f'(\sqrt{q_\ell}\,z)^2\bigr].$$
+#
+# $\chi_1 < 1$: gradients vanish exponentially with depth; $\chi_1 > 1$: they explode. **Critical** is
+# the weight scale ("gain") $\sigma_w = E[f'^2]^{-1/2}$ with $\chi_1 = 1$, together with the bias
+# variance that holds $q$ where it is, $\sigma_b^2 = q - E[f^2]/E[f'^2]$. (This is the mean-field theory
+# of [Poole et al. 2016](https://arxiv.org/abs/1606.05340) and
+# [Schoenholz et al. 2017](https://arxiv.org/abs/1611.01232).) Everything rests on one-dimensional
+# integrals, done here by Gauss–Legendre panels that are split at the kinks.
+
+# %%
+rows = {}
+for name in ["relu", "gelu", "sgblend", "silu", "mish", "elu", "tanh", "softplus"]:
+    m, c = theory.moments(name), theory.criticality(name)
+    rows[LABELS[name]] = {
+        "E[f]": m["mean"],
+        "E[f²]": m["second"],
+        "E[f′²]": m["slope"],
+        "critical gain": c.gain,
+        "σ_b² that holds q = 1": c.bias_variance,
+        "gain that holds q without bias": c.preserving_gain,
+        "χ₁ there": c.chi,
+    }
+table = pd.DataFrame(rows).T
+assert np.isclose(table.loc["ReLU", "critical gain"], np.sqrt(2))
+assert np.isclose(table.loc["GELU", "E[f]"], 1 / (2 * np.sqrt(np.pi)))
+gains = table["critical gain"]
+assert gains["GELU"] < gains["SG-Blend"] < gains["SiLU"] and table.loc["Softplus"].iloc[4] < 0
+table.round(3) + 0.0
+
+# %% [markdown]
+# At $q = 1$, SG-Blend wants a gain of 1.553, between GELU's 1.481 and SiLU's 1.623 and above He's
+# $\sqrt2$, which is right for ReLU alone. Softplus has no critical point: its mean is so large that
+# $E[f^2]$ alone exceeds what criticality allows, and no bias has negative variance.
+#
+# The family's common form fixes the limits. Near zero each smooth member is $x/2$, so $E[f'^2] \to
+# \tfrac14$ and the gain tends to 2; for large inputs each is a ReLU, $E[f'^2] \to \tfrac12$ and the gain
+# tends to $\sqrt2$. The parameters only decide how fast the one turns into the other.
+
+# %%
+variances = np.geomspace(0.01, 100, 41)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.0))
+for name in CORE:
+    points = [theory.criticality(name, q) for q in variances]
+    curve(left, name, variances, [p.gain for p in points])
+    curve(
+        right,
+        name,
+        variances,
+        [p.bias_variance / q for p, q in zip(points, variances, strict=True)],
+    )
+for name in ("gelu", "sgblend", "silu"):
+    assert abs(theory.criticality(name, 1e-4).gain - 2) < 0.01
+    assert abs(theory.criticality(name, 1e4).gain - np.sqrt(2)) < 0.03
+left.set(
+    title="critical gain σ_w", xlabel="preactivation variance q", xscale="log", ylim=(0.9, 2.6)
+)
+right.set(
+    title="bias variance that holds q, σ_b²/q", xlabel="preactivation variance q", xscale="log"
+)
+left.legend(ncols=2, loc="upper left")
+plt.show()
+
+# %% [markdown]
+# ### What γ does here
+#
+# $\gamma$ is not in $f'$, so the critical gain does not know it. But it is in $E[f^2]$: a constant
+# output $-\alpha\gamma$ meets random weights and becomes random bias of variance
+# $\sigma_w^2\alpha^2\gamma^2$ minus what the mean of $f$ contributed. Notebook 01 showed that $\gamma$
+# adds no function; this shows that it can nevertheless change where training *starts*. The second
+# moment is smallest when $\alpha\gamma$ equals the mean of $x\,G(x)$.
+
+# %%
+shifts = np.linspace(-1, 2, 61)
+second = [theory.moments("sgblend", gamma=g)["second"] for g in shifts]
+mean = theory.moments("sgblend")["mean"]
+best = optimize.minimize_scalar(lambda g: theory.moments("sgblend", gamma=g)["second"]).x
+assert abs(best - mean / 0.5) < 1e-6
+assert len({round(theory.criticality("sgblend", gamma=g).gain, 12) for g in shifts}) == 1
+print(f"mean of x·G(x): {mean:.4f}    γ with the smallest E[f²]: {best:.4f} = mean / α")
+print(f"E[f²] there {min(second):.3f}, at γ = 0 {theory.moments('sgblend')['second']:.3f}")
+
+# %% [markdown]
+# ## 2 · Critical is not the same as stable
+#
+# A critical initialisation holds gradients only as long as $q$ stays at the value it was made for. Does
+# it? A variance that starts a little off is multiplied, layer by layer, by the slope of the variance map,
+#
+# $$\sigma_w^2\,\frac{d}{dq}E[f^2] = \sigma_w^2\,\bigl(E[f'^2] + E[f f'']\bigr)
+# = 1 + \sigma_w^2\,E[f f''] .$$
+#
+# The sign of $E[f f'']$ decides. For tanh it is negative: deviations shrink. For ReLU it is zero. For GELU,
+# SG-Blend and SiLU it is positive at $q = 1$, since they bend upward where they are positive: deviations
+# **grow**, and a critical initialisation at $q = 1$ balances on a ridge. At large $q$ the sign turns. In
+# between lies one $q^\ast$ where both the gradient and the variance are marginal, the *half-stable* point
+# of [Roberts, Yaida and Hanin (2022)](https://arxiv.org/abs/2106.10165), who give it for GELU and Swish.
+# SG-Blend has one too:
+
+# %%
+rows = {}
+for name in ["gelu", "sgblend", "silu", "mish"]:
+    q, point = theory.half_stable_point(name)
+    rows[LABELS[name]] = {
+        "growth of deviations at q = 1": theory.criticality(name).stability,
+        "half-stable q*": q,
+        "gain σ_w there": point.gain,
+        "σ_b² there": point.bias_variance,
+    }
+assert np.allclose(list(rows["GELU"].values())[1:], [3.56155, 1.40821, 0.17292], atol=1e-5)
+assert np.allclose(list(rows["SiLU"].values())[1:], [14.32017, 1.40997, 0.55514], atol=1e-5)
+assert (
+    rows["GELU"]["half-stable q*"]
+    < rows["SG-Blend"]["half-stable q*"]
+    < rows["SiLU"]["half-stable q*"]
+)
+assert theory.half_stable_point("tanh") is None and theory.criticality("tanh").stability < 1
+assert abs(theory.criticality("relu").stability - 1) < 1e-12
+pd.DataFrame(rows).T.round(3)
+
+# %% [markdown]
+# (The first numbers for GELU and SiLU agree with those in the book to all digits.) At its half-stable
+# point every member of the family wants a gain within half a percent of ReLU's $\sqrt2$, but with biases.
+#
+# ### Measured through 1–64 layers
+#
+# Random networks of width 500: inputs of the right variance go forward, a random vector comes back from the
+# top, and all activations use the same random weights. Three initialisations:
+#
+# 1. **critical at** $q = 1$: gain and bias variance from the first table;
+# 2. **half-stable**: those from the second table (ReLU: $\sqrt2$; tanh: as in 1);
+# 3. **He**: $\sigma_w = \sqrt2$ and no bias for everyone, the usual default for "ReLU-like" functions.
+
+# %%
+DEPTH, WIDTH, BATCH = 64, 500, 16
+rng = np.random.default_rng(0)
+weights = rng.normal(0, WIDTH**-0.5, (DEPTH, WIDTH, WIDTH)).astype("float32")
+biases = rng.normal(0, 1, (DEPTH, WIDTH, 1)).astype("float32")
+inputs, top = rng.normal(0, 1, (2, WIDTH, BATCH)).astype("float32")
+inputs /= np.sqrt(np.mean(inputs**2, axis=0))
+
+
+def measured(name, q, gain, bias_variance):
+    """Squared gradient norms after 1 ... DEPTH layers back, relative to the top, and variances."""
+    f, slope = theory.closed_form(name), theory.closed_form(name, 1)
+    h, slopes, variances, norms = np.sqrt(q) * inputs, [], [], []
+    for w, b in zip(weights, biases, strict=True):
+        slopes.append(slope(h).astype("float32"))
+        variances.append(float(np.mean(h.astype("float64") ** 2)))
+        h = gain * (w @ f(h).astype("float32")) + np.sqrt(bias_variance) * b
+    delta = top
+    for w, s in zip(weights[::-1], slopes[::-1], strict=True):
+        delta = s * (gain * (w.T @ delta))
+        norms.append(float(np.sum(delta.astype("float64") ** 2)))
+    return np.array(norms) / np.sum(top.astype("float64") ** 2), np.array(variances)
+
+
+# %%
+def initialisation(kind, name):
+    """q, σ_w and σ_b² to start from."""
+    if kind == "He":
+        return 1.0, np.sqrt(2), 0.0
+    found = theory.half_stable_point(name) if kind == "half-stable" else None
+    q, point = found or (1.0, theory.criticality(name))
+    return q, point.gain, max(point.bias_variance, 0.0)
+
+
+KINDS = ["critical at q = 1", "half-stable", "He"]
+results = {}
+for kind in KINDS:
+    for name in CORE:
+        q, gain, bias = initialisation(kind, name)
+        seen, variances = measured(name, q, gain, bias)
+        _, growth = theory.propagate(name, DEPTH, gain, bias, q=q)
+        along = [gain**2 * theory.moments(name, v)["slope"] for v in variances]
+        results[kind, name] = {"seen": seen, "predicted": np.cumprod(growth[::-1])}
+        results[kind, name] |= {"along": np.cumprod(along[::-1]), "variances": variances}
+
+# %%
+depths = np.arange(1, DEPTH + 1)
+figure, panels = plt.subplots(1, 3, figsize=(12, 4.4))
+for axes, kind in zip(panels, KINDS, strict=True):
+    for name in CORE:
+        result = results[kind, name]
+        curve(axes, name, depths, np.sqrt(result["predicted"]))
+        marks = {**activation_style(name), "linestyle": ""}
+        axes.plot(depths[3::12], np.sqrt(result["seen"])[3::12], **marks)
+    axes.set(title=kind, xlabel="layers on the way back", yscale="log", xticks=[1, 16, 32, 48, 64])
+panels[0].set(ylim=(1e-2, 1e4), ylabel="gradient norm, relative to the top")
+panels[1].set(ylim=(1e-2, 1e4))
+handles = [plt.Line2D([], [], **activation_style(name)) for name in CORE]
+figure.legend(handles=handles, loc="outside lower center", ncols=len(CORE))
+plt.show()
+
+# %% [markdown]
+# Lines are predictions, marks are measurements. **Left:** predicted, the gradient arrives at the size at
+# which it left. Measured, it does so for ReLU and tanh only; GELU, SG-Blend and SiLU fall off the ridge,
+# because a network of finite width starts a few tenths of a percent off $q = 1$ and the deviation grows
+# with every layer. **Middle:** at the half-stable points all five hold. **Right:** with He's gain and no
+# bias the variance of the smooth functions sinks, which drives them into their linear part $x/2$ where
+# the gain would have to be 2; every further layer costs up to a factor $\sqrt2/2$. Normalisation layers
+# hide all this in practice by resetting $q$, which is why the choice is rarely noticed there.
+#
+# That the disagreement on the left is the variance's doing and not the gradient formula's can be checked:
+# put the *measured* variances into $\chi_1$, and the prediction is right again, everywhere.
+
+
+# %%
+def factor(first, second):
+    """Largest ratio of two gradient norms over all depths, either way round."""
+    return float(np.sqrt(np.exp(np.abs(np.log(first / second)).max())))
+
+
+table = {}
+for (kind, name), r in results.items():
+    assert factor(r["seen"], r["along"]) < 1.6  # χ₁ at the measured variances: right everywhere
+    table.setdefault(LABELS[name], {})[f"{kind}: predicted"] = f"{np.sqrt(r['predicted'][-1]):.1e}"
+for name in CORE:
+    assert (
+        factor(results["half-stable", name]["seen"], results["half-stable", name]["predicted"]) < 2
+    )
+    assert factor(results["He", name]["seen"], results["He", name]["predicted"]) < 2.5
+for name in ("gelu", "sgblend", "silu"):
+    ridge = results["critical at q = 1", name]
+    assert factor(ridge["seen"], ridge["predicted"]) > 5  # fallen off
+    assert np.sqrt(results["He", name]["predicted"][-1]) < 1e-5
+pd.DataFrame(table).T
+
+# %% [markdown]
+# ### Two inputs
+#
+# The same recursion for the correlation of two inputs tells whether a deep network keeps them apart.
+# At criticality the map $c \mapsto c'$ touches the diagonal at $c = 1$ with slope $\chi_1 = 1$: inputs
+# still grow alike, but as a power of depth instead of exponentially, and slower the less the map bends.
+
+# %%
+correlations = 1 - np.linspace(1, 0, 41) ** 2  # closer together near one
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
+apart = {}
+for name in CORE:
+    point = theory.criticality(name)
+    after = theory.correlation_map(name, correlations, point.gain, max(point.bias_variance, 0.0))
+    curve(left, name, correlations, after - correlations)
+    assert np.all(after >= correlations - 1e-3)  # inputs only grow alike
+    c, distance = 0.0, []
+    for _ in range(64):
+        c = float(np.interp(c, correlations, after))
+        distance.append(1 - c)
+    curve(right, name, depths, distance)
+    apart[name] = distance[-1]
+left.set(title="growth of correlation in one layer", xlabel="c", ylabel="c′ − c")
+right.set(title="two unrelated inputs", xlabel="layers", ylabel="1 − c", xscale="log", yscale="log")
+left.legend()
+assert apart["relu"] < 0.02 < apart["gelu"] < apart["sgblend"] < apart["silu"] < 0.1
+plt.show()
+
+# %% [markdown]
+# ReLU brings inputs together fastest. The smooth functions keep them apart several times longer; SG-Blend
+# lies between GELU and SiLU, as at every other place in this notebook so far.
+
+# %% [markdown]
+# ## 3 · Can data tell α from β?
+#
+# Near a solution, a loss is curved in the direction of the parameters $\theta = (\alpha, \beta,
+# \gamma)$ by the matrix
+#
+# $$F = E\bigl[\nabla_\theta f\,\nabla_\theta f^\top\bigr], \qquad
+# \nabla_\theta f = \bigl(x(\sigma(\beta x) - \Phi(x)) - \gamma,\;\; \alpha x^2 s(1-s),\;\; -\alpha\bigr).$$
+#
+# All three components are even functions of $x$, which leaves little room to differ, and the eigenvalues of
+# $F$ are far apart. A fresh layer, $\theta = (\tfrac12, 1, 0)$, under $N(0, 1)$:
+
+# %%
+matrix = theory.fisher_matrix()
+values, vectors = np.linalg.eigh(matrix)
+vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])
+table = pd.DataFrame(vectors.T.round(2) + 0.0, columns=["α", "β", "γ"])
+table.insert(0, "eigenvalue", [f"{v:.1e}" for v in values])
+assert 4.5e3 < theory.condition_number(matrix) < 5.5e3
+assert np.abs(vectors[2, 2]) > 0.9  # the stiff direction is γ
+print(f"condition number {theory.condition_number(matrix):.0f}")
+table
+
+# %% [markdown]
+# The stiff direction is $\gamma$, which does nothing that a bias could not do. The soft one is a joint
+# movement of $\alpha$ and $\beta$: to first order, raising both leaves the function where it is, since
+# a narrower logistic looks more like the normal. Gradient descent with one step size for all three
+# moves along it some five thousand times slower than along $\gamma$.
+#
+# The maps show the condition number for every $\alpha$ and $\beta$, for the exact GELU and for the
+# sigmoid form of the published code.
+
+# %%
+alphas, betas = np.linspace(0.02, 1, 50), np.linspace(0.3, 4, 75)
+figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
+for axes, form in zip(panels, ("erf", "sigmoid"), strict=True):
+    conditions = np.minimum(theory.condition_map(alphas, betas, gelu=form), 8)
+    image = axes.contourf(
+        alphas, betas, conditions, levels=np.arange(2, 8.1, 0.5), cmap="cividis", extend="both"
+    )
+    axes.plot(0.5, 1.0, "o", color="#D55E00", markersize=9, markeredgecolor="white")
+    axes.axhline(1.702, color="white", linewidth=1, linestyle="--")
+    axes.set(title={"erf": "exact GELU", "sigmoid": "GELU as x σ(1.702 x)"}[form], xlabel="α")
+    axes.grid(False)
+    ridges = betas[1:-1][(np.diff(np.sign(np.diff(conditions[:, 24]))) < 0)]
+    print(f"{form:8s} ridges at α = {alphas[24]:.2f}: β ≈ {ridges.round(1)}")
+    assert len(ridges) == (2 if form == "erf" else 1) and conditions.max() > 5
+panels[0].set_ylabel("β")
+figure.colorbar(image, ax=panels, label="log10 of the condition number")
+plt.show()
+
+# %% [markdown]
+# At $\alpha \to 0$ the Swish branch is switched off and $\beta$ loses its effect: the wall on the left. With
+# the sigmoid form (right) a second wall stands at $\beta = 1.702$, dashed: there both branches are the same
+# function, $\alpha$ has no effect, and the matrix is singular for every $\alpha$. With the exact GELU (left)
+# that wall splits into two ridges, along which $\partial f/\partial\alpha$ and $\partial f/\partial\beta$ have
+# nearly the same shape; between them the shapes differ but $\partial f/\partial\alpha$ is tiny. How tiny shows
+# its standard deviation, which is what $\alpha$ can move once the next bias has taken away the constant:
+
+# %%
+slopes = np.linspace(0.3, 4, 186)
+figure, axes = plt.subplots(figsize=(7.2, 3.8))
+for form, colour, dash in (("erf", "#0072B2", "-"), ("sigmoid", "#CC79A7", (0, (5, 1.5)))):
+    signal = [max(theory.alpha_signal(b, gelu=form), 1e-5) for b in slopes]
+    axes.semilogy(slopes, signal, color=colour, linestyle=dash, label=f"GELU form: {form}")
+axes.axvline(1.0, color="#6b6b6b", linewidth=1, linestyle=":")
+axes.text(1.03, 2e-5, "fresh layer", color="#6b6b6b", fontsize=10)
+axes.set(title="what α can move", xlabel="β", ylabel="standard deviation of ∂f/∂α", ylim=(1e-5, 1))
+axes.legend()
+plt.show()
+print({b: round(theory.alpha_signal(b), 4) for b in (0.5, 1.0, 1.7, 3.0)})
+assert theory.alpha_signal(1.702, gelu="sigmoid") < 1e-8
+assert (
+    min(theory.alpha_signal(b) for b in slopes) > 0.004
+)  # small, but never zero, for the exact form
+
+# %% [markdown]
+# Turning $\alpha$ all the way from 0 to 1 in a fresh layer changes the output by 0.065 in the root mean
+# square, for inputs of variance one, and by 0.007 at $\beta = 1.7$. That is the size of the effect on
+# which "learning to interpolate" has to act.
+#
+# Does the matrix predict what happens? Fit the three parameters by least squares to noisy values of the
+# function itself, many times, and compare the scatter of the estimates with the Cramér–Rao bound
+# $\sigma^2 (nF)^{-1}$, which is the best any unbiased estimate can do.
+
+# %%
+N, NOISE, REPEATS, truth = 20_000, 0.02, 30, np.array([0.5, 1.0, 0.0])
+rng = np.random.default_rng(1)
+
+
+def fit_once():
+    x = rng.normal(0, 1, N)
+    noise = rng.normal(0, NOISE, N)
+
+    def f(t):
+        return theory.closed_form("sgblend", alpha=t[0], beta=t[1], gamma=t[2])(x)
+
+    def residual(t):
+        return f(t) - f(truth) - noise
+
+    def jacobian(t):
+        return theory.parameter_gradient(x, *t).T
+
+    return optimize.least_squares(residual, truth, jac=jacobian, x_scale="jac").x
+
+
+# %%
+estimates = np.array([fit_once() for _ in range(REPEATS)])
+bound = np.sqrt(np.diag(np.linalg.inv(theory.fisher_matrix(*truth))) * NOISE**2 / N)
+scatter = estimates.std(axis=0, ddof=1)
+correlation = np.corrcoef(estimates.T)[0, 1]
+assert np.all(np.abs(np.log(scatter / bound)) < 0.5) and correlation > 0.9
+print("Cramér–Rao bound  α, β, γ:", bound.round(4))
+print("scatter of fits   α, β, γ:", scatter.round(4))
+print("correlation of α and β over the fits:", correlation.round(2))
+
+# %% [markdown]
+# Twenty thousand measurements of the function itself, with noise of 0.02, leave $\alpha$ uncertain by 0.014
+# and tied to $\beta$ with a correlation near one, while $\gamma$ is known thirty times better. A trained value of $\alpha$ in a network,
+# seen through a loss and thousands of other weights, should be read accordingly: as one point of a
+# valley, not as the network's opinion on GELU versus Swish.
+
+# %% [markdown]
+# ## 4 · Dead units
+#
+# The published code calls a unit dead when its output stays below $10^{-3}$ on all of 100 training rows.
+# For ReLU that is sound: output zero means slope zero. For the smooth functions it is not. A GELU unit
+# that only ever sees inputs in $[-1.5, 0)$ has outputs below zero, counts as dead, and passes gradients all
+# the time. Worse, the rule depends on $\gamma$: raise $\gamma$ and let the next bias absorb it, and the
+# same network has other "dead" units.
+#
+# The definition used in this project asks what death means: **a unit is near-dead when $|f'|$ stays
+# below 0.05 over a whole held-out set**, so that no example moves its incoming weights. It does not
+# change with $\gamma$, and for ReLU the two rules agree. To see units die, four small networks with three
+# hidden layers are trained on digits with a learning rate about thirty times too large. They sit in one
+# model side by side, with the same initial weights and the same batches.
+
+# %%
+digits = load_digits()
+train_x, test_x, train_y, test_y = train_test_split(
+    (digits.data / 16).astype("float32"), digits.target, test_size=0.25, random_state=0
+)
+TRAINED = ["relu", "gelu", "silu", "sgblend"]
+model = side_by_side(
+    {n: functools.partial(make_activation, n) for n in TRAINED}, 64, (64, 64, 64), 10
+)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile(keras.optimizers.Adam(0.03), {n: loss for n in TRAINED})
+model.fit(train_x, {n: train_y for n in TRAINED}, epochs=12, batch_size=64, verbose=0)
+
+
+def network(name):
+    """Weights, effective parameters and preactivations on the held-out digits, layer by layer."""
+    a, found = test_x.astype("float64"), []
+    for i in range(3):
+        w, b = model.get_layer(f"{name}_dense_{i}").get_weights()
+        site = model.get_layer(f"{name}_site_{i}")
+        theta = site.effective_parameters() if hasattr(site, "effective_parameters") else {}
+        theta = {k: float(v) for k, v in theta.items()}
+        found.append((w, b, theta, a @ w + b))
+        a = theory.closed_form(name, **theta)(found[-1][3])
+    return found, a
+
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+def shares(name, shift=0.0):
+    """Shares of units that each rule calls dead; `shift` is subtracted from every output."""
+    below, flat = [], []
+    for _, _, theta, u in network(name)[0]:
+        below.append(
+            (theory.closed_form(name, **theta)(u) - shift).max(axis=0) < PUBLISHED_THRESHOLD
+        )
+        slope = theory.closed_form(name, 1, **theta)(u)
+        flat.append(np.abs(slope).max(axis=0) < SLOPE_THRESHOLD)
+    return np.mean(below), np.mean(flat)
+
+
+found = {
+    LABELS[n]: dict(zip(["published rule", "|f′| < 0.05"], shares(n), strict=True)) for n in TRAINED
+}
+found["SG-Blend, γ + 2 (same function)"] = dict(
+    zip(["published rule", "|f′| < 0.05"], shares("sgblend", shift=2.0), strict=True)
+)
+pd.DataFrame(found).T.map("{:.1%}".format)
+
+# %% [markdown]
+# The exact shares depend on the machine, the order does not:
+
+# %%
+relu, gelu = shares("relu"), shares("gelu")
+assert relu[0] == relu[1] > 0.05  # for ReLU both rules name the same units, and there are some
+for name in ("gelu", "silu", "sgblend"):
+    by_output, by_slope = shares(name)
+    assert by_slope <= by_output + 0.02 and by_slope < relu[1] / 2
+assert shares("silu")[1] < 0.02
+assert shares("sgblend", 2.0)[0] > shares("sgblend")[0] + 0.1  # the rule moved with γ ...
+assert shares("sgblend", 2.0)[1] == shares("sgblend")[1]  # ... the network did not
+print("ReLU units die; smooth units rarely do; the published rule depends on γ")
+
+# %% [markdown]
+# ReLU loses a sizeable part of its units to the oversized steps, and both rules agree on which. Of the
+# GELU units that the published rule buries, most still pass gradients. And subtracting a constant from
+# SG-Blend's output, a change that the next bias undoes exactly, sends the published share up while
+# nothing about the network has changed. A table of dead units by that rule cannot compare SG-Blend with
+# anything.
+
+# %% [markdown]
+# ## 5 · A slice through the loss surface
+#
+# Do smooth activations make smoother losses? Take one trained network, GELU's, and one random direction
+# per weight matrix, scaled to the norm of the matrix. Put each activation into *the same* weights and walk
+# along *the same* directions.
+
+# %%
+layers_gelu, _ = network("gelu")
+stack = [(w.astype("float64"), b.astype("float64")) for w, b, _, _ in layers_gelu]
+stack.append(tuple(w.astype("float64") for w in model.get_layer("gelu_logits").get_weights()))
+rng = np.random.default_rng(3)
+directions = []
+for w, _ in stack:
+    pair = rng.normal(size=(2, *w.shape))
+    directions.append([d * np.linalg.norm(w) / np.linalg.norm(d) for d in pair])
+
+
+def loss_at(name, s, t=0.0, rows=150):
+    """Cross-entropy on some held-out digits, s and t relative steps along the two directions."""
+    f, a = theory.closed_form(name), test_x[:rows]
+    for i, ((w, b), (first, second)) in enumerate(zip(stack, directions, strict=True)):
+        a = a @ (w + s * first + t * second) + b
+        a = f(a) if i < 3 else a
+    a = a - a.max(axis=1, keepdims=True)
+    return np.mean(np.log(np.exp(a).sum(axis=1)) - a[np.arange(len(a)), test_y[:rows]])
+
+
+# %%
+steps = np.linspace(-0.6, 0.6, 15)
+figure, panels = plt.subplots(1, 4, figsize=(12, 3.4), sharey=True)
+surfaces = {n: np.array([[loss_at(n, s, t) for s in steps] for t in steps]) for n in TRAINED}
+everywhere = np.log10(list(surfaces.values()))
+levels = np.arange(np.floor(everywhere.min() * 10), np.ceil(everywhere.max() * 10) + 1) / 10
+for axes, name in zip(panels, TRAINED, strict=True):
+    image = axes.contourf(steps, steps, np.log10(surfaces[name]), levels=levels, cmap="cividis")
+    axes.plot(0, 0, "+", color="white", markersize=11)
+    axes.set(title=LABELS[name], xlabel="first direction", xticks=[-0.5, 0, 0.5])
+    axes.grid(False)
+    assert surfaces[name][7, 7] < surfaces[name][[0, 0, -1, -1], [0, -1, 0, -1]].min()
+panels[0].set_ylabel("second direction")
+figure.colorbar(image, ax=panels, label="log10 loss", format="%.1f")
+plt.show()
+
+# %% [markdown]
+# From afar the four valleys are nearly the same; weights and data shape them, not the activation. The
+# difference is at small scale: along a line, ReLU's loss is put together from pieces, and its slope jumps
+# wherever some unit on some example crosses zero.
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+fine = np.linspace(-0.005, 0.005, 151)
+figure, axes = plt.subplots(figsize=(8, 3.8))
+roughness = {}
+for name in TRAINED:
+    line = np.array([loss_at(name, s, rows=300) for s in fine])
+    slope = np.gradient(line, fine)
+    bends = np.diff(line, 2) / (fine[1] - fine[0]) ** 2
+    roughness[name] = np.abs(np.diff(bends)).mean() / np.abs(bends).mean()
+    curve(axes, name, fine[1:-1], bends / np.abs(bends).mean())
+axes.set(title="curvature of the loss along a line, relative to its mean", xlabel="step")
+axes.legend(ncols=4, loc="upper left")
+axes.set_ylim(top=axes.get_ylim()[1] * 1.15)
+plt.show()
+pd.DataFrame({"mean jump of the curvature, relative": roughness}).rename(LABELS).round(4)
+
+# %%
+assert roughness["relu"] > 20 * max(roughness[n] for n in ("gelu", "silu", "sgblend"))
+print("ReLU's curvature jumps from point to point; that of the smooth functions does not")
+
+# %% [markdown]
+# ## What was found
+#
+# * The critical gain is $E[f'^2]^{-1/2}$: 1.414 for ReLU, 1.481 for GELU, 1.553 for SG-Blend, 1.623 for
+#   SiLU at unit variance. For the smooth three this balance is unstable; only at their half-stable points
+#   ($q^\ast$ = 3.6, 9.9, 14.3) do gradients pass 64 layers unharmed. He's gain starves them in deep
+#   networks without normalisation.
+# * In every quantity of signal propagation SG-Blend lies between GELU and SiLU. There is no regime in which
+#   the blend propagates better than both.
+# * The parameter matrix of a fresh layer has a condition number near 5000: $\alpha$ and $\beta$ move
+#   together, and with the published code's sigmoid GELU the matrix is singular at $\beta = 1.702$.
+# * "Max output below $10^{-3}$" is no sign of death for functions with a negative dip, and it depends on
+#   $\gamma$; slope over a held-out set is. Smooth functions keep nearly all units.
+# * Loss surfaces differ at the small scale, where ReLU's is jagged, not at the large one.
+#
+# ---
+# Previous: [01 · Derivation](01_activation_derivation.ipynb) · Next:
+# [03 · Activation zoo](03_activation_zoo.ipynb)
