@@ -1,4 +1,4 @@
-"""What an activation costs, as a ratio to GELU's cost measured in turns with it in the same process."""
+"""What an activation costs, as a ratio to GELU measured in turns with it in the same process."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def activation_costs(
 ) -> pd.DataFrame:
     """Forward and backward time of each activation relative to GELU.
 
-    Every round times each activation once, in turn, so that a slow moment of the machine falls on all
-    of them; the ratio is formed within a round.
+    Every round times each activation once, in turn, so that a slow moment of the machine falls on
+    all of them; the ratio is formed within a round.
 
     Returns:
-        One row each: `activation`, `milliseconds` (median), `ratio` to GELU (median over rounds) and
-        its quartiles `ratio_low`, `ratio_high`.
+        One row each: `activation`, `milliseconds` (median), `ratio` to GELU (median over rounds)
+        and its quartiles `ratio_low`, `ratio_high`.
     """
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
     steps = {name: forward_backward(make_activation(name), x) for name in [REFERENCE, *names]}

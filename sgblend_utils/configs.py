@@ -1,4 +1,4 @@
-"""Every run's settings, in one place: task, protocol and preset name them, overrides change them."""
+"""Every run's settings in one place: task, protocol and preset name them, overrides change them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from sgblend_utils.activations import ACTIVATIONS
 from sgblend_utils.errors import UserError
 
-# Shared by every preset of the sound translation protocol.  English to German, as the paper labels it.
+# Shared by the presets of the sound translation protocol (English to German, as the paper labels).
 TRANSLATION: dict[str, Any] = {
     "max_samples": None,  # training pairs; None takes all
     "vocabulary": 4000,  # joint subwords
@@ -57,7 +57,6 @@ TASKS = tuple(dict.fromkeys(task for task, _, _ in PRESETS))
 PROTOCOLS = tuple(dict.fromkeys(protocol for _, protocol, _ in PRESETS))
 PRESET_NAMES = tuple(dict.fromkeys(preset for _, _, preset in PRESETS))
 COUNTS = (
-    "max_samples",
     "vocabulary",
     "d_model",
     "num_heads",
@@ -66,6 +65,7 @@ COUNTS = (
     "epochs",
     "tokens",
 )
+SHARES = ("dropout", "label_smoothing", "warmup")
 
 
 def choose(kind: str, value: str, valid: tuple[str, ...]) -> str:
@@ -73,6 +73,31 @@ def choose(kind: str, value: str, valid: tuple[str, ...]) -> str:
     if value not in valid:
         raise UserError(f"Unknown {kind} {value!r}: choose one of {', '.join(valid)}.")
     return value
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Raise a UserError that names a value out of its range."""
+
+    def is_count(x: Any) -> bool:
+        return isinstance(x, int) and not isinstance(x, bool) and x > 0
+
+    def is_number(x: Any) -> bool:
+        return isinstance(x, (int, float)) and not isinstance(x, bool) and x >= 0
+
+    if name == "max_samples":
+        valid, wanted = value is None or is_count(value), "a positive whole number"
+    elif name in COUNTS:
+        valid, wanted = is_count(value), "a positive whole number"
+    elif name in SHARES:
+        valid, wanted = is_number(value) and value < 1, "a number from 0 to below 1"
+    elif name == "widths":
+        rising = isinstance(value, list) and all(is_count(x) for x in value)
+        valid = rising and value == sorted(set(value)) and bool(value)
+        wanted = "a list of increasing positive whole numbers"
+    else:
+        valid, wanted = is_number(value), "a number from 0 on"
+    if not valid:
+        raise UserError(f"{name} is {value}; give {wanted}.")
 
 
 @dataclass(frozen=True)
@@ -108,8 +133,7 @@ class RunConfig:
             if name not in self.preset_settings:
                 valid = ", ".join(self.preset_settings)
                 raise UserError(f"Unknown setting {name!r}: choose one of {valid}.")
-            if name in COUNTS and value is not None and (not isinstance(value, int) or value < 1):
-                raise UserError(f"{name} is {value}; give a positive whole number.")
+            check_setting(name, value)
         if self.seed < 0:
             raise UserError(f"The seed is {self.seed}; give a whole number from 0 on.")
 

@@ -14,13 +14,13 @@ BOOTSTRAP = 1000  # resamples of the test sentences for the 95 % interval
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """BLEU and chrF with signatures and a bootstrap interval; NLTK's BLEU beside them.
 
-    BLEU is sacreBLEU's (Post 2018): 13a tokenisation, cased, 0-100.  `bleu_interval` is the half-width
-    of the 95 % bootstrap interval over sentences (Koehn 2004).  `nltk_bleu` (0-1, white-space tokens,
-    smoothing 1) is there because the paper's numbers come from NLTK.
+    BLEU is sacreBLEU's (Post 2018): 13a tokenisation, cased, 0-100.  `bleu_interval` is the
+    half-width of the 95 % bootstrap interval over sentences (Koehn 2004).  `nltk_bleu` (0-1,
+    white-space tokens, smoothing 1) is there because the paper's numbers come from NLTK.
     """
     bleu = BLEU()
     score = bleu.corpus_score(list(hypotheses), [list(references)], n_bootstrap=BOOTSTRAP)
-    # The signature is read from a metric without bootstrap: the point estimate does not depend on it.
+    # The signature is that of the point estimate, which does not depend on the bootstrap.
     plain = BLEU()
     plain.corpus_score(list(hypotheses), [list(references)])
     chrf = CHRF()

@@ -1,4 +1,4 @@
-"""What an activation does inside a trained network: its parameters, and units that never respond."""
+"""What an activation does in a trained network: its parameters, and units that never respond."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class ParameterTrajectory(keras.callbacks.Callback):
 def recorded_inputs(sites: Sites) -> Iterator[dict[str, np.ndarray]]:
     """While open, each eager forward pass leaves every site's pre-activations in the dict.
 
-    The activation layers themselves are tapped, so that what is read is their true input and not some
-    dropout or pooling output after them.
+    The activation layers themselves are tapped, so that what is read is their true input and not
+    some dropout or pooling output after them.
     """
     taps: dict[str, np.ndarray] = {}
     originals: dict[str, Callable[..., Any]] = {}
@@ -93,8 +93,9 @@ def dead_units(
         sites: activation layers by name, with the stream whose positions they follow.
 
     Returns:
-        `dead_share`: units whose output stays below 1e-3 everywhere (the published rule, but read at
-        the activation and without padding).  `near_dead_share`: units whose |f′| stays below 0.05
+        `dead_share`: units whose output stays below 1e-3 everywhere (the published rule, but read
+        at the activation and without padding).  `near_dead_share`: units whose |f′| stays below
+        0.05
         everywhere: no gradient passes, which is what death means for a smooth function too.
         `dead_by_site`, `near_dead_by_site`: the same for each site.
     """

@@ -1,7 +1,8 @@
 """The results store, and sweeps over activations and seeds that fill it.
 
-A record is one JSON file, `data/results/<task>/<preset>-<protocol>-<activation>-s<seed>-<key>.json`,
-written whole or not at all.  Whatever is reported is read from here.
+A record is one JSON file,
+`data/results/<task>/<preset>-<protocol>-<activation>-s<seed>-<key>.json`, written whole or not at
+all.  Whatever is reported is read from here.
 """
 
 from __future__ import annotations
@@ -37,8 +38,14 @@ def results_root() -> Path:
 
 
 def models_root() -> Path:
-    """Folder of trained models, which are not kept under version control."""
-    return project_root() / "data" / "cache" / "models"
+    """Folder of trained models, which are not kept under version control.
+
+    `data/cache/models` of the checkout, or `models` beside the records where `SGBLEND_RESULTS`
+    says.
+    """
+    chosen = os.environ.get("SGBLEND_RESULTS")
+    home = results_root() if chosen else project_root() / "data" / "cache"
+    return home / "models"
 
 
 def record_path(config: RunConfig, key: str, root: Path | None = None) -> Path:
@@ -183,8 +190,8 @@ def sweep(
 ) -> list[str]:
     """Perform the runs that have no record yet, each in a process of its own.
 
-    With several workers each gets one core: on a small machine two one-core runs side by side do more
-    than one run on two cores.  Interrupting loses the runs in progress and nothing else.
+    With several workers each gets one core: on a small machine two one-core runs side by side do
+    more than one run on two cores.  Interrupting loses the runs in progress and nothing else.
 
     Returns:
         One sentence for each run that failed; the others' records are stored.

@@ -57,8 +57,8 @@ def data_digest(task: str, preset: str) -> str:
 def load_translation(config: RunConfig) -> TranslationData:
     """The pairs of a run: bundled grammar for `mini`, else the fetched files.
 
-    Training pairs are shuffled with a fixed seed before `max_samples` of them are taken, because the
-    files come in blocks by origin.
+    Training pairs are shuffled with a fixed seed before `max_samples` of them are taken, because
+    the files come in blocks by origin.
     """
     digest = data_digest(config.task, config.preset)
     if config.preset == "mini":
@@ -136,8 +136,8 @@ def train_translation(
     """Train and evaluate one translation model.
 
     Returns:
-        The trained model, its subwords, and the record (see `data/README.md` for its fields) without
-        the key.
+        The trained model, its subwords, and the record (see `data/README.md` for its fields)
+        without the key.
     """
     started = time.perf_counter()
     settings = config.settings
@@ -210,7 +210,7 @@ def evaluate_translation(
     held_out: dict[str, TranslationBatches],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Test cross-entropy and accuracy, free-running greedy BLEU and chrF, dead units on validation."""
+    """Test cross-entropy and accuracy, greedy BLEU and chrF, dead units on validation."""
     scores = model.evaluate(held_out["test"], verbose=0, return_dict=True)
     references = [target for _, target in data.pairs["test"]]
     translations = subwords.decode(
@@ -280,7 +280,7 @@ def hardware() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit the code is at, with `+` if tracked files differ from it; None outside a checkout."""
+    """The commit of the code, with `+` if tracked files differ from it; None outside a checkout."""
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:

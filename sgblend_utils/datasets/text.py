@@ -87,13 +87,13 @@ class TranslationBatches(keras.utils.PyDataset):
     """Bucketed batches of (source, shifted target) and next-token labels.
 
     Both sides of a batch are padded to one of a few `widths`, and each bucket has a fixed number of
-    rows (`tokens` // width; a last short batch is filled with empty rows, which weigh nothing), so that
-    XLA compiles one program per bucket and not one per batch.  The order of epoch e depends on
+    rows (`tokens` // width; a last short batch is filled with empty rows, which weigh nothing), so
+    that XLA compiles one program per bucket and not one per batch.  The order of epoch e depends on
     (`seed`, e) alone: equal for every activation, and the same after a resume.
 
     Args:
-        source, target: subword ids without BOS/EOS; pairs longer than the widest bucket are left out
-            and counted in `dropped`.
+        source, target: subword ids without BOS/EOS; pairs longer than the widest bucket are left
+            out and counted in `dropped`.
         tokens: padded positions a batch, on each side.
         widths: increasing bucket widths.
         seed: of the order; None keeps the order of the data (for evaluation).

@@ -1,0 +1,1 @@
+"""Networks whose activation is chosen by name, one fresh layer per site."""

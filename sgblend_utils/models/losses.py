@@ -1,8 +1,8 @@
 """Cross-entropy over a large vocabulary without keeping the logits.
 
 The output projection and the softmax cost as much as the rest of a small Transformer, and the
-(positions, vocabulary) matrix of logits is its largest tensor.  Here both gradients are formed while a
-chunk of logits is still in cache, so nothing of that size is ever stored.
+(positions, vocabulary) matrix of logits is its largest tensor.  Here both gradients are formed
+while a chunk of logits is still in cache, so nothing of that size is ever stored.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def fused_cross_entropy(
 ) -> Any:
     """Weighted sums of smoothed loss, negative log-likelihood and correct predictions.
 
-    With p = softmax(hidden kernelᵀ) and q = (1 − ε) onehot(label) + ε / V (Szegedy et al. 2016), the
-    loss of a position is −Σ q log p.
+    With p = softmax(hidden kernelᵀ) and q = (1 − ε) onehot(label) + ε / V (Szegedy et al. 2016),
+    the loss of a position is −Σ q log p.
 
     Args:
         hidden: (N, d) final states.

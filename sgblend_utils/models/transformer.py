@@ -1,8 +1,8 @@
 """The encoder-decoder Transformer of the translation tasks (Vaswani et al. 2017), pre-norm.
 
 Masks are explicit arguments, never the implicit Keras mask: `+` and many layers drop that one in
-silence, and a lost mask is a leak.  Every random draw has its own seed, so that two models which differ
-only in their activation start from the same weights and see the same dropout.
+silence, and a lost mask is a leak.  Every random draw has its own seed, so that two models which
+differ only in their activation start from the same weights and see the same dropout.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def sinusoids(length: int, d_model: int) -> np.ndarray:
 class Attention(keras.layers.Layer):
     """Multi-head scaled dot-product attention; keys and values are computed apart from queries.
 
-    `keys_values` is separate so that decoding can keep them: for the source once per sentence, for the
-    target one position at a time.
+    `keys_values` is separate so that decoding can keep them: for the source once per sentence, for
+    the target one position at a time.
     """
 
     def __init__(self, d_model: int, num_heads: int, seeds: Iterator[int], **kwargs: Any):
@@ -125,7 +125,10 @@ class Block(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.cross = cross
-        self.norms = [keras.layers.LayerNormalization(epsilon=1e-6) for _ in range(2 + cross)]
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}")
+            for i in range(2 + cross)
+        ]
         self.self_attention = Attention(d_model, num_heads, seeds, name="self_attention")
         if cross:
             self.cross_attention = Attention(d_model, num_heads, seeds, name="cross_attention")
@@ -179,8 +182,8 @@ class Block(keras.layers.Layer):
 class Transformer(keras.Model):
     """Encoder-decoder Transformer with one embedding for source, target and output.
 
-    Inputs are a dict of integer arrays: `source` (B, S), closed by EOS, and `target` (B, T), opened by
-    BOS; PAD = 0 elsewhere.  Output: logits (B, T, vocabulary) of the *next* target token.
+    Inputs are a dict of integer arrays: `source` (B, S), closed by EOS, and `target` (B, T), opened
+    by BOS; PAD = 0 elsewhere.  Output: logits (B, T, vocabulary) of the *next* target token.
 
     Args:
         vocabulary: number of subwords, shared by both languages.
@@ -298,7 +301,7 @@ class Transformer(keras.Model):
     def step(
         self, token: Any, position: Any, cache: tuple[Any, Any], memory: Any, memory_bias: Any
     ) -> tuple[Any, tuple[Any, Any]]:
-        """One decoding step: ids (B,) at `position` -> next-token logits (B, V) and the new cache."""
+        """One decoding step: ids (B,) at `position` -> next logits (B, V) and the new cache."""
         x = self.embed(token[:, None], start=position)
         ahead = ops.arange(cache[0].shape[3]) > position
         bias = MASKED * ops.cast(ahead, "float32")[None, None, None, :]
@@ -337,7 +340,8 @@ def causal_bias(length: Any) -> Any:
 class TranslationObjective(keras.Model):
     """Wraps a Transformer for `fit`: label-smoothed cross-entropy per target token, fused.
 
-    Its output is the decoder's states, so that the logits need never exist as a whole.  Padding counts
+    Its output is the decoder's states, so that the logits need never exist as a whole.  Padding
+    counts
     nowhere: every reported number is a mean over real target tokens.
     """
 
