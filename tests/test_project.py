@@ -236,7 +236,8 @@ def test_public_names_have_docstrings_and_type_hints(path):
 def test_stays_thin():
     lines = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in MODULES}
     assert not {name: n for name, n in lines.items() if n > 450}
-    assert sum(lines.values()) < 4500
+    # A seventh of it is the bundled language's grammar and lexicon, a seventh the symbolic theory.
+    assert sum(lines.values()) < 6200
 
 
 @each_module

@@ -139,6 +139,10 @@ def test_the_largest_slope_of_gelu():
     assert slope == pytest.approx(1.12890, abs=5e-6)
 
 
+def test_a_slope_that_is_only_approached_has_its_place_at_infinity():
+    assert theory.lipschitz("softplus") == (np.inf, pytest.approx(1.0, abs=1e-9))
+
+
 @given(alpha=shares, beta=slopes)
 def test_sgblend_is_never_steeper_than_the_mean_of_its_parents(alpha, beta):
     _, slope = theory.lipschitz("sgblend", alpha=alpha, beta=beta)
