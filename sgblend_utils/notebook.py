@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ def setup(seed: int | None = 0) -> None:
         keras.ops.convert_to_numpy(keras.ops.ones(1))  # the first operation wakes the backend
         if seed is not None:
             keras.utils.set_random_seed(seed)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # which its import sets to INFO
     from sgblend_utils.style import set_style
 
     set_style()

@@ -51,9 +51,14 @@ def minimum(name: str, **parameters) -> tuple[float, float] | None:
 
 
 def lipschitz(name: str, **parameters) -> tuple[float, float]:
-    """Place and value of max |f'|, the Lipschitz constant."""
+    """Place and value of sup |f'|, the Lipschitz constant; the place may be infinite (Softplus)."""
     slope = closed_form(name, 1, **parameters)
-    return maximum(lambda points: np.abs(slope(points)))
+    place, value = maximum(lambda points: np.abs(slope(points)))
+    far = np.array([-500.0, 500.0])
+    limits = np.abs(slope(far))
+    if limits.max() > value + 1e-9:
+        return float(np.copysign(np.inf, far[np.argmax(limits)])), float(limits.max())
+    return place, value
 
 
 def curvature_bound(name: str, **parameters) -> float:
