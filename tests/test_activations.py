@@ -340,3 +340,39 @@ def test_axes_of_unknown_size_must_be_shared():
     layer = SGBlend(shared_axes=[1])
     layer.build((None, None, 4))
     assert layer.effective_parameters()["beta"].shape == (1, 4)
+
+
+def test_gradients_can_be_differentiated_again():
+    """Reverse over reverse, as gradient penalties and Hessian products need it."""
+    function, rest = blended_gate("erf"), [ops.convert_to_tensor(v) for v in scalars(0.3, 1.4, 0.6)]
+    x = np.linspace(-3, 3, 13, dtype="float32")
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        point = tf.constant(x)
+        with tf.GradientTape() as outer:
+            outer.watch(point)
+            with tf.GradientTape() as inner:
+                inner.watch(point)
+                y = function(point, *rest)
+            slope = inner.gradient(y, point)
+        second = outer.gradient(slope, point)
+    elif backend == "jax":
+        import jax
+
+        slope = jax.grad(lambda v: function(v, *rest).sum())
+        second = jax.grad(lambda v: slope(v).sum())(ops.convert_to_tensor(x))
+    else:
+        import torch
+
+        point = torch.tensor(x, requires_grad=True)
+        with torch.enable_grad():
+            y = function(point, *rest).sum()
+            (slope,) = torch.autograd.grad(y, point, create_graph=True)
+            (second,) = torch.autograd.grad(slope.sum(), point)
+    wide = x.astype("float64")
+    numeric = central_difference(
+        lambda v: central_difference(formula("erf"), [v, 0.3, 1.4, 0.6], 0), [wide], 0
+    )
+    np.testing.assert_allclose(tools.to_numpy(second), numeric, atol=2e-5)
