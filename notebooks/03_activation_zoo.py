@@ -12,7 +12,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # 03 · The activation zoo
 #
@@ -113,13 +112,13 @@ table
 # Only the largest slope is an exception to "in between": a mixture of two gates that are steepest in
 # different places is nowhere as steep as either.
 #
-# What does each cost? The time of a compiled forward and backward pass over 1,024 × 512 numbers, as a
+# What does each cost? The time of a compiled forward and backward pass over 512 × 512 numbers, as a
 # multiple of GELU's, measured in turns on this machine. Times differ from machine to machine, so the test
 # of this notebook does not compare this column.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-costs = activation_costs(list(ACTIVATIONS), shape=(1024, 512), rounds=9).set_index("activation")
+costs = activation_costs(list(ACTIVATIONS), shape=(512, 512), rounds=61).set_index("activation")
 spread = costs[["ratio", "ratio_low", "ratio_high"]].map("{:.2f}".format)
 written = spread["ratio"] + "  (" + spread["ratio_low"] + "–" + spread["ratio_high"] + ")"
 table["cost, × GELU (quartiles)"] = [written[name] for name in ACTIVATIONS]
@@ -430,4 +429,4 @@ plt.show()
 #
 # ---
 # Previous: [02 · Gradient analysis](02_gradient_analysis.ipynb) · Next:
-# [04 · WMT14 data and protocol](04_wmt14_data_and_protocol.ipynb)
+# [05 · Training a translator](05_wmt14_training.ipynb)

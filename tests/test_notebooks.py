@@ -84,3 +84,10 @@ def test_has_a_title_and_leads_to_its_neighbours(path):
     place = NOTEBOOKS.index(path)
     for neighbour in NOTEBOOKS[max(place - 1, 0) : place] + NOTEBOOKS[place + 1 : place + 2]:
         assert f"({neighbour.name})" in "\n".join(prose), f"no link to {neighbour.name}"
+
+
+@each_notebook
+def test_every_notebook_it_points_to_exists(path):
+    prose = "\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+    targets = re.findall(r"\(([\w.-]+\.ipynb)\)", prose)
+    assert not [target for target in targets if not (FOLDER / target).is_file()]
