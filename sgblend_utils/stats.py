@@ -37,7 +37,7 @@ def t_test(differences: Sequence[float]) -> float:
     differences = np.asarray(differences, float)
     if differences.size < 2:
         return math.nan
-    if not differences.std():  # no noise at all, where t is 0/0 or infinite
+    if np.ptp(differences) <= 1e-9 * np.abs(differences).max():  # no noise: t is 0/0 or infinite
         return float(not differences.any())
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
@@ -56,6 +56,7 @@ def test_differences_without_noise():
     assert stats.sign_flip_test([0.0, 0.0, 0.0]) == 1.0
 
 
+@settings(max_examples=25)
 @given(several)
 def test_sign_flips_are_all_tried(differences):
     mean = abs(np.mean(differences))
@@ -82,6 +83,7 @@ def test_only_seeds_in_common_are_paired():
     assert stats.compare(frame(relu=[1.0, 2.0]), "bleu").empty
 
 
+@settings(max_examples=15)
 @given(several)
 def test_adding_what_a_seed_contributes_to_both_changes_no_comparison(noise):
     rng = np.random.default_rng(0)
