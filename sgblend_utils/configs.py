@@ -45,7 +45,7 @@ PRESETS: dict[tuple[str, str, str], dict[str, Any]] = {
     ("multi30k", "sound", "cpu"): {**TRANSLATION},
     ("wmt14", "sound", "cpu"): {
         **TRANSLATION,
-        "max_samples": 24_000,
+        "max_samples": 16_000,
         "vocabulary": 6000,
         "epochs": 3,
         "tokens": 1536,
