@@ -87,7 +87,11 @@ def test_parameters_are_the_effective_ones():
     assert values == {"a": {"alpha": 0.25, "beta": 2.0, "gamma": -1.0}}
 
 
-REFERENCES = ["Der Hund läuft durch den Park.", "Zwei Kinder spielen im Schnee.", "Er sieht sie heute im Garten."]
+REFERENCES = [
+    "Der Hund läuft durch den Park.",
+    "Zwei Kinder spielen im Schnee.",
+    "Er sieht sie heute im Garten.",
+]
 
 
 def test_a_perfect_translation_scores_100():
@@ -98,7 +102,11 @@ def test_a_perfect_translation_scores_100():
 
 
 def test_bleu_is_sacrebleu_and_knows_case_and_order():
-    hypotheses = ["Der Hund läuft im Park.", "Zwei Kinder spielen Schnee im.", "er sieht sie heute im Garten."]
+    hypotheses = [
+        "Der Hund läuft im Park.",
+        "Zwei Kinder spielen Schnee im.",
+        "er sieht sie heute im Garten.",
+    ]
     scores = translation_scores(hypotheses, REFERENCES)
     assert scores["bleu"] == pytest.approx(
         sacrebleu.corpus_bleu(hypotheses, [REFERENCES]).score, abs=1e-3
