@@ -71,20 +71,14 @@ def probability_of_improvement(
 ) -> float:
     """P(a run of ours beats a run of theirs), ties counting half (Agarwal et al. 2021, rliable).
 
-    Args:
-        ours, theirs: one value per run; runs need not be paired.
-        better: +1 where larger values are better, -1 where smaller ones are.
+    Runs need not be paired; `better` is -1 where smaller values are better.
     """
     statistic = stats.mannwhitneyu(better * np.asarray(ours), better * np.asarray(theirs)).statistic
     return float(statistic / (len(ours) * len(theirs)))
 
 
 def power_of(effect: float, seeds: int, level: float = LEVEL) -> float:
-    """Power of the two-sided paired t test.
-
-    Args:
-        effect: true mean difference, in standard deviations of the difference between paired runs.
-    """
+    """Power of the two-sided paired t test; `effect` is in deviations of a paired difference."""
     if not effect:
         return 1 - level  # where SciPy's noncentral F is not to be trusted
     # t² is F with (1, n - 1) degrees of freedom, noncentral by nδ²: both tails at once
@@ -95,12 +89,11 @@ def power_of(effect: float, seeds: int, level: float = LEVEL) -> float:
 def detectable_difference(
     deviation: float, seeds: int, power: float = POWER, level: float = LEVEL
 ) -> float:
-    """The true difference that so many seeds would find with the given power.
+    """The true difference that so many seeds would find with the given power; nan without noise.
 
-    Args:
-        deviation: standard deviation of the difference between paired runs, in the result's unit.
+    It has the unit of `deviation`, the standard deviation of the difference between paired runs.
     """
-    if seeds < 2:
+    if seeds < 2 or not deviation > 1e-12:
         return math.nan
     top = 1.0
     while power_of(top, seeds, level) < power:
@@ -126,14 +119,13 @@ def seeds_needed(
 def summarise(frame: pd.DataFrame, metric: str, level: float = LEVEL) -> pd.DataFrame:
     """Mean of a metric over seeds with its t interval, a row per activation.
 
-    Args:
-        frame: one row per run, with columns `activation`, `seed` and the metric.
+    Here and below `frame` has a row per run, with columns `activation`, `seed` and the metric.
     """
     rows = {}
     for name, values in frame.groupby("activation", sort=False)[metric]:
         values = values.dropna()
-        low, high = mean_interval(values, level)
-        rows[name] = {"seeds": len(values), "mean": values.mean(), "low": low, "high": high}
+        interval = dict(zip(("low", "high"), mean_interval(values, level), strict=True))
+        rows[name] = {"seeds": len(values), "mean": values.mean(), **interval}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -202,10 +194,8 @@ def verdict(interval: Interval, side: int, size: float = 0.0) -> str:
     - "reproduced": otherwise, if it excludes zero.
     - "undecided": otherwise, and always without an interval (one seed).
 
-    Args:
-        interval: of the mean difference, already corrected for the number of claims tested.
-        side: +1 if the claim is of a positive difference, -1 if of a negative one.
-        size: the claimed difference, without sign; 0 if none was stated.
+    `interval` is already corrected for the number of claims tested, `side` is +1 or -1, and `size`
+    is the claimed difference without sign, 0 if none was stated.
     """
     low, high = sorted(side * np.asarray(interval, float))
     if math.isnan(low) or math.isnan(high):

@@ -54,6 +54,7 @@ def test_differences_without_noise():
     assert stats.mean_interval([0.0, 0.0, 0.0]) == (0.0, 0.0)
     assert stats.t_test([0.0, 0.0, 0.0]) == 1.0 and stats.t_test([1.0, 1.0]) == 0.0
     assert stats.sign_flip_test([0.0, 0.0, 0.0]) == 1.0
+    assert math.isnan(stats.detectable_difference(0.0, 3))
 
 
 @settings(max_examples=25)

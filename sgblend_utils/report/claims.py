@@ -162,11 +162,14 @@ def sentence(row: dict[str, Any]) -> str:
     if math.isnan(row["low"]):
         return f"{text} with one seed ({row['condition']})."
     between = interval(row["low"], row["high"], metric.digits)
-    return (
-        f"{text}, {100 * row['level']:.3g} % interval {between} "
-        f"({row['condition']}, {int(row['seeds'])} seeds); a difference of "
-        f"{number(row['detectable'], metric.digits)} would have been found with 80 % power."
+    text += (
+        f", {100 * row['level']:.3g} % interval {between} "
+        f"({row['condition']}, {int(row['seeds'])} seeds)"
     )
+    if math.isnan(row["detectable"]):
+        return f"{text}, the same for every seed."
+    found = number(row["detectable"], metric.digits)
+    return f"{text}; a difference of {found} would have been found with 80 % power."
 
 
 def summary(table: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from sgblend_utils.errors import UserError
 from sgblend_utils.report.conditions import BASELINE, BY_NAME, COMPARED, Condition, Metric
 from sgblend_utils.runs import project_root
-from sgblend_utils.stats import compare, summarise
+from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import LABELS
 
 
@@ -133,6 +133,20 @@ def comparison_text(condition: Condition) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def paired_deviation(condition: Condition, metric: Metric) -> float:
+    """Standard deviation over seeds of the difference from GELU, pooled over activations.
+
+    nan where no activation has two seeds in common with GELU.
+    """
+    others = [name for name in condition.activations if name != BASELINE]
+    differences = [paired_differences(condition.frame, metric.name, name) for name in others]
+    known = [d for d in differences if len(d) > 1]
+    if not known:
+        return math.nan
+    squares = sum((len(d) - 1) * d.var() for d in known)
+    return math.sqrt(squares / sum(len(d) - 1 for d in known))
 
 
 def separated(condition: Condition, metric: Metric) -> tuple[list[str], list[str]] | None:
