@@ -23,6 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors",
     "activations",
+    "bench",
     "theory",
     "style",
     "notebook",
