@@ -226,8 +226,10 @@ def evaluate_translation(
             widths=settings["widths"],
         )
     )
-    tokens = sum(len(row) + 1 for row in ids["test"][1])
-    characters = sum(len(reference) + 1 for reference in references)
+    # Of the pairs that the cross-entropy was taken over: too long ones are not in the batches.
+    scored = np.flatnonzero(held_out["test"].bucket < len(settings["widths"]))
+    tokens = sum(len(ids["test"][1][i]) + 1 for i in scored)
+    characters = sum(len(references[i]) + 1 for i in scored)
     validation = held_out["validation"]
     real = (
         (inputs, {stream: value != PAD for stream, value in inputs.items()})

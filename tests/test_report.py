@@ -227,6 +227,25 @@ def test_titles_say_what_the_numbers_say(store, multi30k):
     assert tables.message(one_seed, BY_NAME["bleu"]) == "BLEU: one seed, no verdict"
 
 
+def test_a_bleu_near_zero_is_not_compared(tmp_path):
+    condition, *_ = conditions(fill_store(tmp_path, ("gelu", "relu"), effects={"relu": -9}))
+    assert "not compared" not in tables.message(condition, BY_NAME["bleu"])
+    condition.frame["bleu"] -= 29
+    assert tables.message(condition, BY_NAME["bleu"]) == "BLEU: below 5, not compared"
+    assert "only cross-entropy and accuracy compare" in report.note(condition)
+
+
+def test_a_bleu_near_zero_decides_no_claim(tmp_path):
+    fill_store(tmp_path, ("gelu", "sgblend"), range(6), task="wmt14", noise=0.05)
+    condition, *_ = conditions(tmp_path)
+    assert set(claims.ledger([condition]).set_index("claim").loc[["bleu-gelu"], "verdict"]) == {
+        "not reproduced"
+    }
+    condition.frame["bleu"] -= 29
+    judged = claims.ledger([condition]).set_index("claim")["verdict"]
+    assert judged["bleu-gelu"] == "undecided" and judged["accuracy-gelu"] == "not reproduced"
+
+
 def test_published_differences_are_those_of_the_published_table():
     assert tables.published_differences("bleu")["sgblend"] == pytest.approx(1.3)
     assert tables.published_differences("dead_share")["relu"] == pytest.approx(5.6)

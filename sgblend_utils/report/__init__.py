@@ -100,6 +100,8 @@ def note(condition: Condition) -> str:
     signatures = sorted({m["bleu_signature"] for m in metrics if "bleu_signature" in m})
     parts = [condition.provenance, "± and [ ]: 95 % t interval over seeds"]
     parts += [f"BLEU {signature}" for signature in signatures]
+    if signatures and not tables.comparable(condition, "bleu"):
+        parts.append("a BLEU this low is no translation: only cross-entropy and accuracy compare")
     return "; ".join(parts)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sgblend_utils import stats
 from sgblend_utils.report.conditions import BY_NAME, Condition
-from sgblend_utils.report.tables import interval, number, published
+from sgblend_utils.report.tables import comparable, interval, number, published
 from sgblend_utils.style import LABELS
 
 NO_RECORDS = "no records yet"
@@ -20,9 +20,9 @@ RULES = """\
 A claim is *reproduced* if the interval of the mean paired difference excludes zero on the claimed
 side and leaves room for the claimed size; *not reproduced* if the interval excludes the claimed
 side or a difference of the claimed size; otherwise *undecided*. With one seed there is no
-interval. The interval is Student's t over seeds at 95 %, corrected (Bonferroni) for all claims on
-the same metric under the same condition. *Detectable* is the true difference that as many seeds
-would have found with 80 % power."""
+interval, and below BLEU 5 no BLEU is compared. The interval is Student's t over seeds at 95 %,
+corrected (Bonferroni) for all claims on the same metric under the same condition. *Detectable* is
+the true difference that as many seeds would have found with 80 % power."""
 
 
 def load_claims() -> pd.DataFrame:
@@ -52,8 +52,17 @@ def judge(claim: dict[str, Any], condition: Condition, claims: pd.DataFrame) -> 
     """What one condition says about one claim; None if it has no records for it."""
     if claim["task"] != condition.task or claim["metric"] not in condition.frame:
         return None
-    if claim["kind"] == "best":
-        return judge_best(claim, condition)
+    judged = judge_best if claim["kind"] == "best" else judge_difference
+    found = judged(claim, condition, claims)
+    if found and not comparable(condition, claim["metric"]):
+        found["verdict"] = "undecided"
+    return found
+
+
+def judge_difference(
+    claim: dict[str, Any], condition: Condition, claims: pd.DataFrame
+) -> dict | None:
+    """A claim about one activation and one baseline."""
     family = claims[(claims["kind"] == claim["kind"]) & (claims["task"] == claim["task"])]
     family = family[family["metric"] == claim["metric"]]
     tested = sum(len(pairs(row, condition)) > 0 for row in family.to_dict("records"))
@@ -78,7 +87,7 @@ def judge(claim: dict[str, Any], condition: Condition, claims: pd.DataFrame) -> 
     }
 
 
-def judge_best(claim: dict[str, Any], condition: Condition) -> dict | None:
+def judge_best(claim: dict[str, Any], condition: Condition, _: pd.DataFrame) -> dict | None:
     """Whether an activation beats every other; as many others as claimed must have been run.
 
     It is reproduced if it is better than each, not reproduced if another is better than it.

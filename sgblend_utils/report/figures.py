@@ -97,7 +97,9 @@ def draw_time(axes: Axes, condition: Condition) -> None:
         axes.axvline(1.0, color=MUTED, linewidth=0.9, linestyle=":")
         ratio = summarise(condition.frame, "time_ratio")["mean"].dropna()
         name = "sgblend" if "sgblend" in ratio else ratio.idxmax()
-        said = f"Time: {LABELS.get(name, name)} {number(ratio[name], 2)}× GELU's epoch"
+        seeds = condition.frame.loc[condition.frame["activation"] == name, "time_ratio"].count()
+        said = f"Time: {LABELS.get(name, name)} {number(ratio[name], 2)}× GELU"
+        said += " (one seed)" if seeds == 1 else ""
         axes.set_title(said, **TITLE)
         axes.set_xlabel(f"{axes.get_xlabel()}\nsame machine, no compilation")
     else:
@@ -115,7 +117,7 @@ def draw_dead(axes: Axes, condition: Condition) -> None:
         draw_runs(axes, condition, near, hollow=True)
         largest["near-dead"] = condition.frame[near.name].max()
     said = [f"≤ {number(v, 2)} % {k}" if v > 0 else f"none {k}" for k, v in largest.items()]
-    axes.set_title("Units: " + ", ".join(said), **TITLE)
+    axes.set_title(", ".join(said).capitalize(), **TITLE)
     axes.set_xlabel("share (%); full: output never above 0.001\nhollow: slope never above 0.05")
     right = max(dead.span, axes.get_xlim()[1])
     axes.set_xlim(-0.06 * right, right)

@@ -13,6 +13,8 @@ from sgblend_utils.runs import project_root
 from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import LABELS
 
+LOWEST_BLEU = 5.0  # below, output has little to do with the source, and differences are accidents
+
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
     """A number with a true minus sign; a dash where there is none."""
@@ -149,6 +151,11 @@ def paired_deviation(condition: Condition, metric: Metric) -> float:
     return math.sqrt(squares / sum(len(d) - 1 for d in known))
 
 
+def comparable(condition: Condition, metric: str) -> bool:
+    """False for the BLEU of models that do not translate yet."""
+    return metric != "bleu" or condition.frame["bleu"].max() >= LOWEST_BLEU
+
+
 def separated(condition: Condition, metric: Metric) -> tuple[list[str], list[str]] | None:
     """(better, worse): activations whose corrected interval lies on one side of GELU.
 
@@ -164,6 +171,8 @@ def separated(condition: Condition, metric: Metric) -> tuple[list[str], list[str
 
 def message(condition: Condition, metric: Metric) -> str:
     """What the numbers say about a metric, in a title's length."""
+    if not comparable(condition, metric.name):
+        return f"BLEU: below {LOWEST_BLEU:g}, not compared"
     found = separated(condition, metric)
     if found is None:
         return f"{metric.plain}: one seed, no verdict"

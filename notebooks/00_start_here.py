@@ -1,0 +1,189 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here
+#
+# **Claim of these notebooks.** A paper's claim about an activation function can be settled by small,
+# careful runs, if three things are kept apart: what follows from the formula, what a measurement that
+# leaks no answers shows, and how much a handful of seeds can tell. The notebooks do this for
+# *SG-Blend: Learning an Interpolation Between Improved Swish and GELU for Robust Neural
+# Representations* (Sarkar, Gala, Tripathi; NeurIPS 2025;
+# [arXiv 2505.23942](https://arxiv.org/abs/2505.23942)). They are independent of its authors.
+#
+# This one says what the function is, how to use it in a model of your own, what the records say so
+# far, how to read a number, and where to go on.
+#
+# *Needs* nothing but the package. *Takes* half a minute. The numbers come from the records that are
+# committed with the project; nothing is trained here.
+
+# %%
+from sgblend_utils.notebook import setup
+
+setup()
+
+import tempfile
+from pathlib import Path
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown, display
+
+from sgblend_utils import theory
+from sgblend_utils.report import conditions, digest
+from sgblend_utils.report.claims import ledger, ledger_text, summary
+from sgblend_utils.report.figures import figure_performance
+from sgblend_utils.report.tables import results, results_text, to_markdown
+from sgblend_utils.style import activation_style
+
+# %% [markdown]
+# ## 1 · The function
+#
+# Swish lets a logistic gate decide how much of its input passes, GELU a normal one. SG-Blend takes a
+# weighted mean of the two and learns the weight $\alpha$, the steepness $\beta$ of the logistic gate
+# and a shift $\gamma$:
+#
+# $$f(x) = \alpha\,\bigl[x\,\sigma(\beta x) - \gamma\bigr] + (1-\alpha)\,x\,\Phi(x)$$
+#
+# Fresh, with $\alpha = \tfrac12$, $\beta = 1$, $\gamma = 0$, it lies halfway between SiLU and GELU.
+
+# %%
+x = np.linspace(-5, 3, 801)
+figure, panels = plt.subplots(1, 2, figsize=(10, 3.6))
+for order, (axes, name) in enumerate(zip(panels, ("f(x)", "f′(x)"), strict=True)):
+    for activation in ("relu", "gelu", "silu", "sgblend"):
+        values = theory.closed_form(activation, order)(x)
+        axes.plot(x, values, **{**activation_style(activation), "marker": ""})
+    axes.set(title=name, xlabel="x")
+panels[0].set_ylim(-0.5, 2)
+panels[0].legend()
+plt.show()
+
+between = (theory.closed_form("gelu")(x) + theory.closed_form("silu")(x)) / 2
+assert np.allclose(theory.closed_form("sgblend")(x), between)
+
+# %% [markdown]
+# ## 2 · In a model of your own
+#
+# `SGBlend` is an ordinary Keras 3 layer, for TensorFlow, JAX and PyTorch. Give each place in a network
+# its own instance: each learns its own three numbers.
+
+# %%
+from sgblend_utils.activations import SGBlend
+
+model = keras.Sequential([keras.layers.Dense(128), SGBlend(), keras.layers.Dense(10)])
+rows = np.random.default_rng(0).normal(size=(4, 20)).astype("float32")
+outputs = keras.ops.convert_to_numpy(model(rows))
+assert outputs.shape == (4, 10)
+
+# %% [markdown]
+# It trains, and it can be saved and loaded like any layer. $\gamma$ does not move the loss in any way
+# that the next layer's bias could not: [notebook 01](01_activation_derivation.ipynb) proves it.
+
+# %%
+model.compile(optimizer=keras.optimizers.Adam(0.1), loss="mse")
+model.fit(rows, np.zeros((4, 10), "float32"), epochs=3, verbose=0)
+learned = model.layers[1].effective_parameters()
+assert set(learned) == {"alpha", "beta", "gamma"} and float(learned["alpha"]) != 0.5
+
+with tempfile.TemporaryDirectory() as folder:
+    model.save(Path(folder) / "model.keras")
+    again = keras.saving.load_model(Path(folder) / "model.keras")
+both = [keras.ops.convert_to_numpy(m(rows)) for m in (model, again)]
+assert np.allclose(*both, atol=1e-6)
+print("trained, saved, loaded: the same outputs")
+
+# %% [markdown]
+# ## 3 · The answer so far
+#
+# Everything in this section is computed from the stored records at the moment the notebook runs: the
+# sentence, the tables and the titles of the figures change when records are added.
+
+# %%
+found = conditions()
+judged = ledger(found)
+display(Markdown(summary(judged) if found else "There are no results yet."))
+for condition in found:
+    caption = f"**{condition.name}** ({condition.seeds}, {condition.backend})"
+    display(Markdown(f"{caption}\n\n{to_markdown(results_text(condition))}"))
+
+# %%
+for condition in found:
+    figure_performance(condition)
+    plt.show()
+    print(condition.slug, digest(results(condition)))
+
+# %% [markdown]
+# What these runs say about single claims of the paper, as far as there are runs for them.
+# [Notebook 10](10_tables_and_figures.ipynb) has all claims, every comparison seed by seed, and how
+# large a difference could have been overlooked.
+
+# %%
+tested = judged[judged["condition"].notna()]
+display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has been tested yet."))
+
+# %% [markdown]
+# ## 4 · How to read a number
+#
+# * **Protocol.** `sound`: causal and padding masks, subwords learned on training text, a held-out
+#   test set, free-running decoding scored by sacreBLEU. `published` (to come): the paper's own code, in which
+#   the decoder sees the answer and padding is scored, run so that its numbers can be understood. A
+#   number of one protocol is never compared with a number of the other.
+# * **Preset.** `cpu`: real data, at most a quarter of an hour on two cores. `paper` (to come): the paper's
+#   sizes, on a GPU. `mini`: a small generated language, which notebooks train on live; its numbers
+#   are never results.
+# * **Seeds.** A seed fixes the initial weights and the order of the data, the same for every
+#   activation, so that runs are compared in pairs. After ± is half of a 95 % Student interval of the
+#   mean over seeds; with one seed there is none.
+# * **Verdicts.** A claim counts as *reproduced* only if the corrected interval of the paired
+#   difference excludes zero on the claimed side and leaves room for the claimed size, as *not
+#   reproduced* only if the interval leaves no room for the claim, and otherwise as *undecided*. Few
+#   seeds leave most claims undecided, and that is what is then said.
+# * **Cross-entropy** on held-out text is the finer measure of a translator, BLEU the one that is
+#   usually reported.
+#
+# ## 5 · The notebooks
+#
+# | | |
+# |---|---|
+# | [01 · Derivation](01_activation_derivation.ipynb) | where SG-Blend comes from, its symmetry, what $\gamma$ cannot do, the paper's teaser figure |
+# | [02 · Gradient analysis](02_gradient_analysis.ipynb) | what its shape does to signals and gradients in deep networks |
+# | [03 · Activation zoo](03_activation_zoo.ipynb) | sixteen activations side by side, in theory, cost and use |
+# | [05 · Training a translator](05_wmt14_training.ipynb) | the sound protocol piece by piece, a model trained live, the runs on real data |
+# | [10 · Tables and figures](10_tables_and_figures.ipynb) | every result, the ledger of claims, and the command behind each |
+#
+# The numbers between are kept for the data and the published protocol (04), sentiment (06), vision
+# (07), ablations (08) and overhead (09).
+#
+# ## 6 · Doing it again
+#
+# In a terminal, at the root of the project:
+#
+# ```sh
+# make walkthrough    # executes these notebooks, then rebuilds every figure and table
+# make test           # checks the package, and every output below against what it gives now
+# sgblend data fetch multi30k
+# sgblend run multi30k --activation sgblend --protocol sound --preset cpu --seed 0
+# sgblend report      # figures, tables and the README's results, from the records alone
+# ```
+#
+# ## What was found
+#
+# * SG-Blend starts halfway between SiLU and GELU and learns where to go from there.
+# * It drops into a Keras model in one line, trains, saves and loads.
+# * What the records say so far stands above, and changes when they do.
+#
+# ---
+# Next: [01 · Derivation](01_activation_derivation.ipynb)
