@@ -145,6 +145,7 @@ def response(model, source, target):
     return np.array(rows)
 
 
+# %%
 rng = np.random.default_rng(0)
 source, target_ids = (rng.integers(4, len(subwords), (4, n)).astype("int32") for n in (9, 12))
 model = Transformer(len(subwords), 64, 4, 128, 2, activation="sgblend")
