@@ -181,7 +181,7 @@ def reference_loss(hidden, kernel, labels, weights, smoothing):
     losses = keras.losses.categorical_crossentropy(
         target, scores, from_logits=True, label_smoothing=smoothing
     )
-    return ops.sum(losses * weights)
+    return ops.sum(losses * ops.convert_to_tensor(weights))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
