@@ -55,7 +55,7 @@ set_style()
 # perfectly.
 
 # %%
-from sgblend_utils.training import load_translation
+from sgblend_utils.training.translation import load_translation
 
 config = RunConfig("wmt14", "sgblend", preset="mini", seed=0)
 data = load_translation(config)
@@ -203,15 +203,17 @@ assert all(np.array_equal(a, b) for a, b in zip(*starts.values(), strict=True))
 #
 # ## 5 · Training, live
 #
-# `train_translation` is the function behind `sgblend run`: it takes the configuration above, trains
+# `train` is the function behind `sgblend run`: it takes the configuration above, trains
 # with Adam, warm-up, cosine decay and label smoothing, and evaluates: cross-entropy per token on the
 # test set, free-running greedy translation scored by sacreBLEU, dead units at the true activation
 # outputs.
 
 # %%
-from sgblend_utils.training import train_translation
+from sgblend_utils.training import train
 
-trained, words, record = train_translation(config)
+run = train(config)
+trained, record = run.model, run.record
+words = Subwords(run.files["subwords.model"])
 history = pd.DataFrame(record["history"])
 metrics = record["metrics"]
 assert metrics["bleu"] >= 60, metrics["bleu"]

@@ -13,9 +13,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sgblend_utils.errors import UserError
+
+if TYPE_CHECKING:
+    from sgblend_utils.configs import RunConfig
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -100,21 +103,27 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
+def config_of(arguments: argparse.Namespace, activation: str, seed: int) -> RunConfig:
+    """The run that the command line describes, with this activation and seed."""
+    from sgblend_utils.configs import RunConfig
+
+    return RunConfig(
+        arguments.task,
+        activation,
+        arguments.protocol,
+        arguments.preset,
+        seed,
+        overrides(arguments),
+    )
+
+
 def command_run(arguments: argparse.Namespace) -> None:
     """Train and evaluate one run."""
     pin(arguments.core)
     choose_backend(arguments.backend)
-    from sgblend_utils.configs import RunConfig
     from sgblend_utils.runs import read_record, run
 
-    config = RunConfig(
-        arguments.task,
-        arguments.activation,
-        arguments.protocol,
-        arguments.preset,
-        arguments.seed,
-        overrides(arguments),
-    )
+    config = config_of(arguments, arguments.activation, arguments.seed)
     path = run(config, verbose=not arguments.quiet)
     record = read_record(path)
     metrics = record["metrics"]
@@ -130,19 +139,11 @@ def command_run(arguments: argparse.Namespace) -> None:
 def command_sweep(arguments: argparse.Namespace) -> None:
     """Run every activation with every seed, skipping what is stored."""
     backend = choose_backend(arguments.backend)
-    from sgblend_utils.configs import RunConfig
     from sgblend_utils.runs import sweep
 
     # Seed by seed, so that an interrupted sweep leaves activations with equal numbers of seeds.
     configs = [
-        RunConfig(
-            arguments.task,
-            activation,
-            arguments.protocol,
-            arguments.preset,
-            seed,
-            overrides(arguments),
-        )
+        config_of(arguments, activation, seed)
         for seed in seeds(arguments.seeds)
         for activation in names(arguments.activations)
     ]
@@ -156,7 +157,7 @@ def command_sweep(arguments: argparse.Namespace) -> None:
 
 def command_report(arguments: argparse.Namespace) -> None:
     """Regenerate every figure and table from the stored records."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    choose_backend(None)
     from sgblend_utils.report import write_report
 
     for path in write_report():

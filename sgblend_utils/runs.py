@@ -56,7 +56,7 @@ def record_path(config: RunConfig, key: str, root: Path | None = None) -> Path:
 
 def run_key(config: RunConfig) -> str:
     """The run's key, from its settings and the digest of its data (which must be there)."""
-    from sgblend_utils.training import data_digest
+    from sgblend_utils.training.common import data_digest
 
     return config.key(data_digest(config.task, config.preset))
 
@@ -128,20 +128,22 @@ def load_records(root: Path | None = None) -> pd.DataFrame:
 def run(config: RunConfig, *, root: Path | None = None, verbose: bool = False) -> Path:
     """Train and evaluate one run and store its record; a run that is stored is not repeated.
 
-    The trained model and its subwords go to `models_root()`, under the run's key.
+    The trained model and what it needs to be used go to `models_root()`, under the run's key.
     """
     key = run_key(config)
     path = record_path(config, key, root)
     if path.exists():
         return path
     check_writable(path.parent)
-    from sgblend_utils.training import train_translation
+    from sgblend_utils.training import train
 
-    model, subwords, record = train_translation(config, verbose=verbose)
+    trained = train(config, verbose=verbose)
     folder = models_root() / key
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / "model.keras")
-    write_whole(folder / "subwords.model", subwords.model)
+    trained.model.save(folder / "model.keras")
+    for name, content in trained.files.items():
+        write_whole(folder / name, content)
+    record = dict(trained.record)
     write_record({"schema": record.pop("schema"), "key": key, **record}, path)
     return path
 

@@ -137,7 +137,7 @@ def test_an_interrupted_run_leaves_no_record(tmp_path):
 def test_a_folder_that_cannot_be_written_stops_the_run_before_training(tmp_path, monkeypatch):
     from sgblend_utils import training
 
-    monkeypatch.setattr(training, "train_translation", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained"))
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with pytest.raises(UserError, match="SGBLEND_RESULTS"):
@@ -146,20 +146,12 @@ def test_a_folder_that_cannot_be_written_stops_the_run_before_training(tmp_path,
 
 
 def test_the_command_line_of_a_run_gives_back_the_same_run():
-    from sgblend_utils.cli import make_parser, overrides
+    from sgblend_utils.cli import config_of, make_parser
 
     config = RunConfig("multi30k", "sgblend", seed=3, overrides={"epochs": 2, "widths": [16, 24]})
     words = runs.command(config, backend="jax", core=1)[3:]
     arguments = make_parser().parse_args(words)
-    again = RunConfig(
-        arguments.task,
-        arguments.activation,
-        arguments.protocol,
-        arguments.preset,
-        arguments.seed,
-        overrides(arguments),
-    )
-    assert again == config
+    assert config_of(arguments, arguments.activation, arguments.seed) == config
     assert (arguments.backend, arguments.core) == ("jax", 1)
 
 

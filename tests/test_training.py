@@ -14,7 +14,8 @@ from sgblend_utils.datasets.text import BOS, EOS
 from sgblend_utils.errors import UserError
 from sgblend_utils.models import transformer as module
 from sgblend_utils.models.transformer import Transformer, TranslationObjective
-from sgblend_utils.training import compile_seconds, load_translation, make_optimizer
+from sgblend_utils.training.common import compile_seconds
+from sgblend_utils.training.translation import load_translation, make_optimizer
 
 GIB = 2**30
 

@@ -1,19 +1,9 @@
-"""One run, from configuration to record: data, model, `fit`, evaluation."""
+"""Translation under the sound protocol: data, model, `fit`, free-running evaluation."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import resource
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -27,9 +17,9 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.metrics import translation_scores
 from sgblend_utils.models.transformer import Transformer, TranslationObjective
 from sgblend_utils.probes import ParameterTrajectory, dead_units
+from sgblend_utils.training.common import SPLITS, EpochLog, Trained, data_digest, make_record
 
-SCHEMA = 1
-SPLITS = ("train", "validation", "test")
+SUBWORDS_FILE = "subwords.model"
 SUBSET_SEED = 0  # of the shuffle before a training subset is cut: the same pairs for every run
 Pairs = list[tuple[str, str]]
 
@@ -40,18 +30,6 @@ class TranslationData:
 
     pairs: dict[str, Pairs]
     digest: str
-
-
-def data_digest(task: str, preset: str) -> str:
-    """Names the data of a run: the files' digests, or the bundled corpus's own."""
-    digest = hashlib.sha256()
-    if preset == "mini":
-        for split, pairs in grammar.mini_corpus().items():
-            digest.update(repr((split, pairs)).encode())
-    else:
-        for split in SPLITS:
-            digest.update(hub.file_digest(task, split).encode())
-    return digest.hexdigest()[:16]
 
 
 def load_translation(config: RunConfig) -> TranslationData:
@@ -104,46 +82,8 @@ def make_optimizer(settings: dict[str, Any], steps: int, model: keras.Model) -> 
     return optimizer
 
 
-class EpochLog(keras.callbacks.Callback):
-    """One row per epoch: losses, validation scores, seconds by the clock and of processor time.
-
-    Processor time is what a run needs even if other work shares the machine.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[dict[str, float]] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start the clocks."""
-        self.started = time.perf_counter(), time.process_time()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the row."""
-        seconds = time.perf_counter() - self.started[0]
-        cpu_seconds = time.process_time() - self.started[1]
-        row = {"epoch": epoch + 1}
-        row |= {name: round(float(value), 5) for name, value in (logs or {}).items()}
-        row |= {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
-        self.rows.append(row)
-
-
-def compile_seconds(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
-    """(compilation, one epoch) in seconds: every program is compiled within the first epoch."""
-    seconds = [row["seconds"] for row in rows]
-    steady = statistics.median(seconds[1:] or seconds)
-    return round(max(0.0, seconds[0] - steady), 2), round(steady, 2)
-
-
-def train_translation(
-    config: RunConfig, verbose: bool = False
-) -> tuple[Transformer, Subwords, dict[str, Any]]:
-    """Train and evaluate one translation model.
-
-    Returns:
-        The trained model, its subwords, and the record (see `data/README.md` for its fields)
-        without the key.
-    """
+def train_translation(config: RunConfig, verbose: bool = False) -> Trained:
+    """Train and evaluate one translation model under the sound protocol."""
     started = time.perf_counter()
     settings = config.settings
     keras.utils.set_random_seed(config.seed)
@@ -183,28 +123,20 @@ def train_translation(
         verbose=2 if verbose else 0,
     )
     metrics = evaluate_translation(model, subwords, data, ids, held_out, settings)
-    first, steady = compile_seconds(log.rows)
-    record = {
-        "schema": SCHEMA,
-        "config": config.describe(),
-        "data": {
+    record = make_record(
+        config,
+        started=started,
+        data={
             "digest": data.digest,
             **{f"{split}_pairs": len(rows) for split, rows in data.pairs.items()},
             "train_pairs_too_long": train.dropped,
         },
-        "history": log.rows,
-        "metrics": metrics,
-        "activation_parameters": trajectory.values,
-        "timing": {
-            "compile_seconds": first,
-            "epoch_seconds_median": steady,
-            "total_seconds": round(time.perf_counter() - started, 1),
-        },
-        "parameters": transformer.count_params(),
-        "peak_rss_bytes": peak_rss(),
-        **environment(),
-    }
-    return transformer, subwords, record
+        log=log,
+        metrics=metrics,
+        activation_parameters=trajectory.values,
+        parameters=transformer.count_params(),
+    )
+    return Trained(transformer, record, {SUBWORDS_FILE: subwords.model})
 
 
 def evaluate_translation(
@@ -247,55 +179,3 @@ def evaluate_translation(
             for (source, target), output in zip(data.pairs["test"][:5], translations, strict=False)
         ],
     }
-
-
-def peak_rss() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def environment() -> dict[str, Any]:
-    """What the run ran on: versions, backend, hardware, commit and time; no names, no paths."""
-    backend = keras.backend.backend()
-    packages = ("keras", backend, "numpy", "sentencepiece", "sacrebleu")
-    return {
-        "backend": backend,
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in packages},
-        "hardware": hardware(),
-        "git_commit": git_commit(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def hardware() -> dict[str, Any]:
-    """Processor, the number of cores this process may use, and the accelerators Keras sees."""
-    import os
-
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":", 1)[1].strip() if names else model
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    devices = [
-        device for device in keras.distribution.list_devices() if "cpu" not in device.lower()
-    ]
-    return {"processor": model, "cores": cores, "accelerators": devices}
-
-
-def git_commit() -> str | None:
-    """The commit of the code, with `+` if tracked files differ from it; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

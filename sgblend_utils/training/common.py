@@ -1,0 +1,164 @@
+"""What every training run shares: the data's digest, the log of epochs, the record's frame."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from sgblend_utils.configs import RunConfig
+from sgblend_utils.datasets import grammar, hub
+
+SCHEMA = 1
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training function returns.
+
+    Attributes:
+        model: the trained model, which can be saved as `.keras`.
+        record: as stored, without the key (see `data/README.md` for its fields).
+        files: what else the model needs to be used again (a vocabulary), by file name.
+    """
+
+    model: keras.Model
+    record: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def data_digest(task: str, preset: str) -> str:
+    """Names the data of a run: the files' digests, or the bundled corpus's own."""
+    digest = hashlib.sha256()
+    if preset == "mini":
+        for split, pairs in grammar.mini_corpus().items():
+            digest.update(repr((split, pairs)).encode())
+    else:
+        for split in SPLITS:
+            digest.update(hub.file_digest(task, split).encode())
+    return digest.hexdigest()[:16]
+
+
+class EpochLog(keras.callbacks.Callback):
+    """One row per epoch: losses, validation scores, seconds by the clock and of processor time.
+
+    Processor time is what a run needs even if other work shares the machine.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clocks."""
+        self.started = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the row."""
+        seconds = time.perf_counter() - self.started[0]
+        cpu_seconds = time.process_time() - self.started[1]
+        row = {"epoch": epoch + 1}
+        row |= {name: round(float(value), 5) for name, value in (logs or {}).items()}
+        row |= {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
+        self.rows.append(row)
+
+
+def compile_seconds(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
+    """(compilation, one epoch) in seconds: every program is compiled within the first epoch."""
+    seconds = [row["seconds"] for row in rows]
+    steady = statistics.median(seconds[1:] or seconds)
+    return round(max(0.0, seconds[0] - steady), 2), round(steady, 2)
+
+
+def make_record(
+    config: RunConfig,
+    *,
+    started: float,
+    data: dict[str, Any],
+    log: EpochLog,
+    metrics: dict[str, Any],
+    activation_parameters: list[dict[str, Any]],
+    parameters: int,
+) -> dict[str, Any]:
+    """The record of a run that has just ended; `started` is its `time.perf_counter()`."""
+    first, steady = compile_seconds(log.rows)
+    return {
+        "schema": SCHEMA,
+        "config": config.describe(),
+        "data": data,
+        "history": log.rows,
+        "metrics": metrics,
+        "activation_parameters": activation_parameters,
+        "timing": {
+            "compile_seconds": first,
+            "epoch_seconds_median": steady,
+            "total_seconds": round(time.perf_counter() - started, 1),
+        },
+        "parameters": parameters,
+        "peak_rss_bytes": peak_rss(),
+        **environment(),
+    }
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment() -> dict[str, Any]:
+    """What the run ran on: versions, backend, hardware, commit and time; no names, no paths."""
+    backend = keras.backend.backend()
+    packages = ("keras", backend, "numpy", "sentencepiece", "sacrebleu")
+    return {
+        "backend": backend,
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
+        "hardware": hardware(),
+        "git_commit": git_commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, the number of cores this process may use, and the accelerators Keras sees."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    devices = [
+        device for device in keras.distribution.list_devices() if "cpu" not in device.lower()
+    ]
+    return {"processor": model, "cores": cores, "accelerators": devices}
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with `+` if tracked files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
