@@ -19,6 +19,7 @@ TRANSLATION: dict[str, Any] = {
     "num_heads": 4,
     "ff_dim": 256,
     "num_layers": 2,
+    "gated": False,  # feed-forward: GEGLU with gelu, SwiGLU with silu, at equal parameter count
     "dropout": 0.1,
     "label_smoothing": 0.1,
     "epochs": 8,
@@ -27,9 +28,9 @@ TRANSLATION: dict[str, Any] = {
     "learning_rate": 2e-3,  # at the end of the warm-up
     "schedule": "cosine",  # from there to zero; or "inverse_sqrt" (Vaswani et al. 2017)
     "warmup": 0.1,  # share of all steps
-    "average": 5,  # checkpoints, a hundredth of the steps apart, whose mean is tried at the end
+    "average": 5,  # checkpoints, a fiftieth of the steps apart, whose mean is tried at the end
     "beam": 4,  # hypotheses kept in the search; 1 is greedy
-    "length_penalty": 0.6,  # exponent of Wu et al. 2016, eq. 14; 0 ranks by probability alone
+    "length_penalty": 1.0,  # exponent of Wu et al. 2016, eq. 14; 0 ranks by probability alone
     "weight_decay": 0.0,
     "clip": 1.0,  # global gradient norm
 }
@@ -94,6 +95,8 @@ def check_setting(name: str, value: Any) -> None:
         valid, wanted = is_count(value), "a positive whole number"
     elif name in SHARES:
         valid, wanted = is_number(value) and value < 1, "a number from 0 to below 1"
+    elif name == "gated":
+        valid, wanted = isinstance(value, bool), "true or false"
     elif name == "schedule":
         valid, wanted = value in SCHEDULES, " or ".join(SCHEDULES)
     elif name == "widths":

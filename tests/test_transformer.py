@@ -8,7 +8,7 @@ from keras import ops
 
 from sgblend_utils.activations import ACTIVATIONS
 from sgblend_utils.datasets.text import BOS, EOS, PAD
-from sgblend_utils.decoding import greedy_ids
+from sgblend_utils.decoding import translate_ids
 from sgblend_utils.errors import UserError
 from sgblend_utils.models import transformer as module
 from sgblend_utils.models.losses import fused_cross_entropy
@@ -103,9 +103,9 @@ def varied(model, seed=0):
 def test_cached_greedy_search_is_the_search_without_a_cache():
     model, source = varied(make()), tokens(6, 5)
     closed = np.concatenate([source, np.full((6, 1), EOS, "int32")], axis=1)
-    # 1.5 x 6 + 5 tokens is the limit that greedy_ids sets for bucket width 6
+    # 1.5 x 6 + 5 tokens is the limit that translate_ids sets for bucket width 6
     slow = greedy_without_cache(model, closed, 14)
-    fast = greedy_ids(model, source.tolist(), tokens=36, widths=(6,))
+    fast = translate_ids(model, source.tolist(), tokens=36, widths=(6,))
     assert fast == slow
     assert len({len(row) for row in slow}) > 1
 
@@ -116,13 +116,13 @@ LENGTHS = (2, 9, 4, 9, 1, 6, 3)
 def test_batch_size_bucket_and_neighbours_do_not_change_a_translation():
     model = varied(make())
     source = [row[:length] for row, length in zip(tokens(7, 9).tolist(), LENGTHS, strict=True)]
-    together = greedy_ids(model, source, tokens=64, widths=(10,))
-    alone = [greedy_ids(model, [row], tokens=10, widths=(10,))[0] for row in source]
+    together = translate_ids(model, source, tokens=64, widths=(10,))
+    alone = [translate_ids(model, [row], tokens=10, widths=(10,))[0] for row in source]
     assert together == alone
 
 
 def test_an_empty_source_gives_a_translation_and_no_error():
-    assert isinstance(greedy_ids(varied(make()), [[]], tokens=8, widths=(8,))[0], list)
+    assert isinstance(translate_ids(varied(make()), [[]], tokens=8, widths=(8,))[0], list)
 
 
 def initial_weights(name, **kwargs):

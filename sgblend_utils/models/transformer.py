@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from sgblend_utils.activations import make_activation
+from sgblend_utils.activations import make_activation, matched_width
 from sgblend_utils.datasets.text import PAD
 from sgblend_utils.errors import UserError
 from sgblend_utils.models.losses import fused_cross_entropy
@@ -86,27 +86,43 @@ class Attention(keras.layers.Layer):
 
 
 class FeedForward(keras.layers.Layer):
-    """Dense(ff_dim) -> activation -> Dense(d_model), with an activation layer of its own."""
+    """Dense(ff_dim) -> activation -> Dense(d_model), with an activation layer of its own.
+
+    Gated (Shazeer 2020), half of the first Dense multiplies the activated other half, at a width
+    that keeps the parameter count: GEGLU with gelu, SwiGLU with silu.
+    """
 
     def __init__(
-        self, d_model: int, ff_dim: int, activation: str, seeds: Iterator[int], **kwargs: Any
+        self,
+        d_model: int,
+        ff_dim: int,
+        activation: str,
+        gated: bool,
+        seeds: Iterator[int],
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.expand = dense(ff_dim, seeds, "expand")
+        self.gated = gated
+        self.width = matched_width(d_model, ff_dim) if gated else ff_dim
+        self.expand = dense(self.width * (1 + gated), seeds, "expand")
         self.activation = make_activation(activation, name="activation")
         self.contract = dense(d_model, seeds, "contract")
 
     def build(self, input_shape: Any) -> None:
         """Build the three sub-layers for inputs (..., d_model)."""
         self.expand.build(input_shape)
-        hidden = (*input_shape[:-1], self.expand.units)
+        hidden = (*input_shape[:-1], self.width)
         self.activation.build(hidden)
         self.contract.build(hidden)
         self.built = True
 
     def call(self, x: Any) -> Any:
         """(B, T, d_model) -> (B, T, d_model)."""
-        return self.contract(self.activation(self.expand(x)))
+        hidden = self.expand(x)
+        if self.gated:
+            gate, value = ops.split(hidden, 2, axis=-1)
+            return self.contract(self.activation(gate) * value)
+        return self.contract(self.activation(hidden))
 
 
 class Block(keras.layers.Layer):
@@ -119,6 +135,7 @@ class Block(keras.layers.Layer):
         ff_dim: int,
         dropout: float,
         activation: str,
+        gated: bool,
         cross: bool,
         seeds: Iterator[int],
         **kwargs: Any,
@@ -132,7 +149,9 @@ class Block(keras.layers.Layer):
         self.self_attention = Attention(d_model, num_heads, seeds, name="self_attention")
         if cross:
             self.cross_attention = Attention(d_model, num_heads, seeds, name="cross_attention")
-        self.feed_forward = FeedForward(d_model, ff_dim, activation, seeds, name="feed_forward")
+        self.feed_forward = FeedForward(
+            d_model, ff_dim, activation, gated, seeds, name="feed_forward"
+        )
         self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
 
     def build(self, input_shape: Any) -> None:
@@ -190,6 +209,7 @@ class Transformer(keras.Model):
         d_model, num_heads, ff_dim, num_layers: the usual sizes; layers on each side.
         dropout: on embeddings and on every residual branch.
         activation: a name from `sgblend_utils.activations.ACTIVATIONS`.
+        gated: a gated feed-forward of the same parameter count (see `FeedForward`).
         seed: of the initial weights and of dropout.
         max_length: longest sequence there are position encodings for.
     """
@@ -203,6 +223,7 @@ class Transformer(keras.Model):
         num_layers: int = 2,
         dropout: float = 0.1,
         activation: str = "gelu",
+        gated: bool = False,
         seed: int = 0,
         max_length: int = 512,
         **kwargs: Any,
@@ -224,7 +245,13 @@ class Transformer(keras.Model):
                 "choose a d_model that is a multiple of num_heads."
             )
         super().__init__(**kwargs)
-        self.settings = {**sizes, "dropout": dropout, "activation": activation, "seed": seed}
+        self.settings = {
+            **sizes,
+            "dropout": dropout,
+            "activation": activation,
+            "gated": gated,
+            "seed": seed,
+        }
         seeds = seed_stream(seed)
         self.embedding = keras.layers.Embedding(
             vocabulary,
@@ -236,7 +263,7 @@ class Transformer(keras.Model):
         )
         self.positions = sinusoids(max_length, d_model)
         self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
-        sizes = (d_model, num_heads, ff_dim, dropout, activation)
+        sizes = (d_model, num_heads, ff_dim, dropout, activation, gated)
         self.encoder = [Block(*sizes, False, seeds, name=f"encoder_{i}") for i in range(num_layers)]
         self.decoder = [Block(*sizes, True, seeds, name=f"decoder_{i}") for i in range(num_layers)]
         self.encoder_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="encoder_norm")

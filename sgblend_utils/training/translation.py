@@ -8,18 +8,21 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from sgblend_utils.configs import RunConfig
 from sgblend_utils.datasets import grammar, hub
 from sgblend_utils.datasets.text import PAD, Subwords, TranslationBatches
-from sgblend_utils.decoding import greedy_ids
+from sgblend_utils.decoding import translate_ids
 from sgblend_utils.errors import UserError
 from sgblend_utils.metrics import translation_scores
-from sgblend_utils.models.transformer import Transformer, TranslationObjective
+from sgblend_utils.models.transformer import PACKAGE, Transformer, TranslationObjective
 from sgblend_utils.probes import ParameterTrajectory, dead_units
 from sgblend_utils.training.common import SPLITS, EpochLog, Trained, data_digest, make_record
 
 SUBWORDS_FILE = "subwords.model"
+DECODING_TOKENS = 2048  # padded positions at once; has no influence on the translations
+AVERAGE_SPACING = 0.02  # of all updates, between the checkpoints that are averaged
 SUBSET_SEED = 0  # of the shuffle before a training subset is cut: the same pairs for every run
 Pairs = list[tuple[str, str]]
 
@@ -54,19 +57,89 @@ def load_translation(config: RunConfig) -> TranslationData:
     return TranslationData({**pairs, "train": [train[i] for i in order]}, digest)
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to `peak`, then peak · √(warmup / step) (Vaswani et al. 2017, eq. 3)."""
+
+    def __init__(self, peak: float, warmup: int):
+        super().__init__()
+        self.peak, self.warmup = peak, warmup
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of update number `step`, from 0 on."""
+        step = ops.cast(step, "float32")
+        late = ops.sqrt(self.warmup / ops.maximum(step, 1.0))
+        return self.peak * ops.minimum(step / self.warmup, late)
+
+    def get_config(self) -> dict[str, Any]:
+        """Peak and warm-up."""
+        return {"peak": self.peak, "warmup": self.warmup}
+
+
+class CheckpointAverage(keras.callbacks.Callback):
+    """Keeps the mean of the weights at `count` evenly spaced updates up to the last one.
+
+    Args:
+        count: checkpoints in the mean (Vaswani et al. 2017, section 6.1); 1 is the last alone.
+        steps: updates of the whole run.
+    """
+
+    def __init__(self, count: int, steps: int):
+        super().__init__()
+        apart = max(1, round(AVERAGE_SPACING * steps))
+        self.wanted = {steps - i * apart for i in range(count)}
+        self.sums: list[np.ndarray] | None = None
+        self.taken = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Add the weights if this update is one of the wanted."""
+        if int(self.model.optimizer.iterations) in self.wanted:
+            values = [ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+            self.sums = values if self.sums is None else list(map(np.add, self.sums, values))
+            self.taken += 1
+
+    def adopt_if_better(self, validation: Any) -> dict[str, float]:
+        """Give the model the mean, if its validation loss is lower than that of the last weights.
+
+        Returns:
+            `last_val_nll` and, if there was something to average, `averaged_val_nll`.
+        """
+        scores = {"last_val_nll": self.validate(validation)}
+        if self.taken > 1:
+            last = [ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+            self.assign([total / self.taken for total in self.sums])
+            scores["averaged_val_nll"] = self.validate(validation)
+            if scores["averaged_val_nll"] > scores["last_val_nll"]:
+                self.assign(last)
+        return {name: round(value, 5) for name, value in scores.items()}
+
+    def validate(self, validation: Any) -> float:
+        """Cross-entropy on the validation batches."""
+        return float(self.model.evaluate(validation, verbose=0, return_dict=True)["nll"])
+
+    def assign(self, values: list[np.ndarray]) -> None:
+        """Set the model's trainable weights."""
+        for variable, value in zip(self.model.trainable_variables, values, strict=True):
+            variable.assign(value)
+
+
 def make_optimizer(settings: dict[str, Any], steps: int, model: keras.Model) -> keras.Optimizer:
-    """Adam (β₂ = 0.98) with linear warm-up and cosine decay to zero over `steps` updates.
+    """Adam (β₂ = 0.98) with linear warm-up, then cosine decay to zero or inverse square root.
 
     Weight decay, if any, leaves out embeddings, norms, biases and the activations' own parameters:
     decay would pull α, β, γ towards zero, which is a statement about the function.
     """
     warmup = max(1, int(settings["warmup"] * steps))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - warmup),
-        warmup_target=settings["learning_rate"],
-        warmup_steps=warmup,
-    )
+    schedule: keras.optimizers.schedules.LearningRateSchedule
+    if settings["schedule"] == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            max(1, steps - warmup),
+            warmup_target=settings["learning_rate"],
+            warmup_steps=warmup,
+        )
+    else:
+        schedule = InverseSquareRoot(settings["learning_rate"], warmup)
     optimizer = keras.optimizers.AdamW(
         schedule,
         weight_decay=settings["weight_decay"],
@@ -103,26 +176,29 @@ def train_translation(config: RunConfig, verbose: bool = False) -> Trained:
         vocabulary=len(subwords),
         **{
             name: settings[name]
-            for name in ("d_model", "num_heads", "ff_dim", "num_layers", "dropout")
+            for name in ("d_model", "num_heads", "ff_dim", "num_layers", "gated", "dropout")
         },
         activation=config.activation,
         seed=config.seed,
     )
     model = TranslationObjective(transformer, settings["label_smoothing"])
     model.build()
-    optimizer = make_optimizer(settings, settings["epochs"] * len(train), model)
+    steps = settings["epochs"] * len(train)
+    optimizer = make_optimizer(settings, steps, model)
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() != "torch")
     sites = transformer.activation_sites()
     log, trajectory = EpochLog(), ParameterTrajectory(sites)
+    average = CheckpointAverage(settings["average"], steps)
     model.fit(
         train,
         validation_data=held_out["validation"],
         epochs=settings["epochs"],
-        callbacks=[log, trajectory],
+        callbacks=[log, trajectory, average],
         shuffle=False,  # the batches shuffle themselves
         verbose=2 if verbose else 0,
     )
-    metrics = evaluate_translation(model, subwords, data, ids, held_out, settings)
+    selection = average.adopt_if_better(held_out["validation"])
+    metrics = selection | evaluate_translation(model, subwords, data, ids, held_out, settings)
     record = make_record(
         config,
         started=started,
@@ -147,15 +223,15 @@ def evaluate_translation(
     held_out: dict[str, TranslationBatches],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Test cross-entropy and accuracy, greedy BLEU and chrF, dead units on validation."""
+    """Test cross-entropy and accuracy, free-running BLEU and chrF, dead units on validation."""
     scores = model.evaluate(held_out["test"], verbose=0, return_dict=True)
     references = [target for _, target in data.pairs["test"]]
     translations = subwords.decode(
-        greedy_ids(
+        translate_ids(
             model.transformer,
             ids["test"][0],
-            tokens=settings["tokens"],
-            widths=settings["widths"],
+            tokens=DECODING_TOKENS,
+            **{name: settings[name] for name in ("widths", "beam", "length_penalty")},
         )
     )
     # Of the pairs that the cross-entropy was taken over: too long ones are not in the batches.
