@@ -79,9 +79,8 @@ class BeamSearch(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        vocabulary = transformer.settings["vocabulary"]
-        if not 1 <= beam <= vocabulary // 2:
-            raise UserError(f"The beam is {beam}; give a whole number from 1 to {vocabulary // 2}.")
+        if beam < 1:
+            raise UserError(f"The beam is {beam}; give a whole number from 1 on.")
         self.transformer, self.length = transformer, length
         self.beam, self.length_penalty = beam, length_penalty
 
@@ -125,11 +124,13 @@ class BeamSearch(keras.Model):
             grown = ops.slice_update(
                 pick(tokens, parent), (0, 0, position + 1), ops.cast(token, "int32")[:, :, None]
             )
-            ends = ops.equal(token, EOS)
+            possible = top > NEVER / 2
+            ends = ops.logical_and(possible, ops.equal(token, EOS))
             final = ops.where(ends, top / length_norm(position + 1, self.length_penalty), NEVER)
             best, index = ops.top_k(ops.concatenate([best, final], axis=1), beam)
             closed = pick(ops.concatenate([closed, grown], axis=1), ops.cast(index, "int32"))
-            score, index = ops.top_k(ops.where(ends, NEVER, top), beam)
+            stays = ops.logical_and(possible, ops.logical_not(ends))
+            score, index = ops.top_k(ops.where(stays, top, NEVER), beam)
             index = ops.cast(index, "int32")
             rows = ops.arange(batch, dtype="int32")[:, None] * beam + pick(parent, index)
             rows = ops.reshape(rows, (batch * beam,))

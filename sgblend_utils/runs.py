@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from sgblend_utils.configs import RunConfig
+from sgblend_utils.datasets.files import whole_file
 from sgblend_utils.errors import UserError
 
 
@@ -76,16 +78,8 @@ def check_writable(folder: Path) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or the file before it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)  # mkstemp's private mode would follow the file into the store
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def write_record(record: dict[str, Any], path: Path) -> None:
@@ -125,10 +119,14 @@ def load_records(root: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run(config: RunConfig, *, root: Path | None = None, verbose: bool = False) -> Path:
+def run(
+    config: RunConfig, *, root: Path | None = None, verbose: bool = False, devices: int = 1
+) -> Path:
     """Train and evaluate one run and store its record; a run that is stored is not repeated.
 
     The trained model and what it needs to be used go to `models_root()`, under the run's key.
+    Beside them lies the state after the last whole epoch until the record is written: a run that
+    was stopped goes on from there.  `devices` accelerators share each batch.
     """
     key = run_key(config)
     path = record_path(config, key, root)
@@ -137,14 +135,15 @@ def run(config: RunConfig, *, root: Path | None = None, verbose: bool = False) -
     check_writable(path.parent)
     from sgblend_utils.training import train
 
-    trained = train(config, verbose=verbose)
     folder = models_root() / key
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
+    trained = train(config, verbose=verbose, keep=folder / "resume", devices=devices)
     trained.model.save(folder / "model.keras")
     for name, content in trained.files.items():
         write_whole(folder / name, content)
     record = dict(trained.record)
     write_record({"schema": record.pop("schema"), "key": key, **record}, path)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
     return path
 
 
@@ -193,7 +192,8 @@ def sweep(
     """Perform the runs that have no record yet, each in a process of its own.
 
     With several workers each gets one core: on a small machine two one-core runs side by side do
-    more than one run on two cores.  Interrupting loses the runs in progress and nothing else.
+    more than one run on two cores.  Interrupted runs go on after their last whole epoch when the
+    sweep is given again.
 
     Returns:
         One sentence for each run that failed; the others' records are stored.

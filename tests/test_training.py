@@ -15,7 +15,11 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.models import transformer as module
 from sgblend_utils.models.transformer import Transformer, TranslationObjective
 from sgblend_utils.training.common import compile_seconds
-from sgblend_utils.training.translation import load_translation, make_optimizer
+from sgblend_utils.training.translation import (
+    CheckpointAverage,
+    load_translation,
+    make_optimizer,
+)
 
 GIB = 2**30
 
@@ -152,6 +156,83 @@ def test_the_learning_rate_warms_up_and_decays_to_zero():
     assert rates[0] == 0 and rates[100] == pytest.approx(0, abs=1e-7)
     assert max(rates) == pytest.approx(0.5) == rates[25]
     assert np.all(np.diff(rates[:26]) > 0) and np.all(np.diff(rates[26:]) < 0)
+
+
+def test_the_inverse_square_root_schedule_is_vaswanis():
+    settings = {
+        **PRESETS["multi30k", "sound", "cpu"],
+        "schedule": "inverse_sqrt",
+        "warmup": 0.04,
+        "learning_rate": 512**-0.5 * 4000**-0.5,
+    }
+    schedule = make_optimizer(settings, 100_000, keras.Sequential())._learning_rate
+    for step in (1, 500, 4000, 4001, 20_000, 100_000):
+        expected = 512**-0.5 * min(step**-0.5, step * 4000**-1.5)  # eq. 3, d_model 512
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
+    copy = type(schedule).from_config(schedule.get_config())
+    assert float(copy(777)) == float(schedule(777))
+
+
+class Line(keras.utils.PyDataset):
+    """Ten batches of points on y = slope · x."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = slope
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        x = np.full((4, 1), 1.0 + index, "float32")
+        return x, self.slope * x
+
+
+class Slopes(keras.callbacks.Callback):
+    """The model's only weight after each update."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(float(self.model.get_weights()[0].item()))
+
+
+@pytest.fixture
+def averaged():
+    """Ten updates away from 0 with the last three averaged: the model, the average, all slopes."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.zeros((1, 1))])
+    nll = keras.metrics.MeanSquaredError(name="nll")
+    model.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", metrics=[nll])
+    average, slopes = CheckpointAverage(3, 10), Slopes()
+    model.fit(Line(5.0), callbacks=[average, slopes], shuffle=False, verbose=0)
+    assert len(set(slopes.seen)) == 10
+    return model, average, slopes.seen
+
+
+def test_the_mean_of_the_last_checkpoints_is_adopted_where_it_is_better(averaged):
+    model, average, slopes = averaged
+    mean = np.mean(slopes[-3:])
+    scores = average.adopt_if_better(Line(mean))
+    assert model.get_weights()[0].item() == pytest.approx(mean, rel=1e-6)
+    assert scores["averaged_val_nll"] < scores["last_val_nll"]
+
+
+def test_the_mean_is_not_adopted_where_it_is_worse(averaged):
+    model, average, slopes = averaged
+    scores = average.adopt_if_better(Line(slopes[-1]))
+    assert model.get_weights()[0].item() == slopes[-1]
+    assert scores["averaged_val_nll"] > scores["last_val_nll"] == pytest.approx(0, abs=1e-5)
+
+
+def test_one_checkpoint_is_no_average():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", metrics=[keras.metrics.MeanSquaredError(name="nll")])
+    average = CheckpointAverage(1, 10)
+    model.fit(Line(1.0), callbacks=[average], shuffle=False, verbose=0)
+    assert set(average.adopt_if_better(Line(1.0))) == {"last_val_nll"}
 
 
 def test_weight_decay_spares_all_but_kernels():

@@ -7,8 +7,7 @@ from activation_tools import vector_jacobian
 from keras import ops
 
 from sgblend_utils.activations import ACTIVATIONS
-from sgblend_utils.datasets.text import BOS, EOS, PAD
-from sgblend_utils.decoding import translate_ids
+from sgblend_utils.datasets.text import PAD
 from sgblend_utils.errors import UserError
 from sgblend_utils.models import transformer as module
 from sgblend_utils.models.losses import fused_cross_entropy
@@ -81,48 +80,24 @@ def test_target_padding_and_empty_rows_change_nothing():
     assert np.abs(after[:3, :8] - logits(model, source, target)).max() < TOLERANCE
 
 
-def greedy_without_cache(model, source, length):
-    """The definition: run the whole model again for every token."""
-    out = np.full((len(source), 1), BOS, "int32")
-    for _ in range(length):
-        chosen = logits(model, source, out)[:, -1].argmax(-1).astype("int32")
-        out = np.concatenate([out, chosen[:, None]], axis=1)
-    rows = [row[1:].tolist() for row in out]
-    return [row[: row.index(EOS)] if EOS in row else row for row in rows]
+def test_attention_to_the_source_is_what_the_decoder_uses(monkeypatch):
+    model, target = make(), tokens(3, 8, seed=1)
+    source = np.pad(tokens(3, 6), ((0, 0), (0, 2)), constant_values=PAD)
+    inputs = {"source": source, "target": target}
+    maps = ops.convert_to_numpy(model.source_attention(inputs))
+    assert maps.shape == (2, 3, 2, 8, 8)  # layers, rows, heads, target, source
+    assert np.allclose(maps[..., :6].sum(-1), 1, atol=1e-5) and not maps[..., 6:].any()
+    used, weights_of = [], module.Attention.weights_of
 
+    def recorded(layer, *arguments):
+        weights = weights_of(layer, *arguments)
+        if layer.name == "cross_attention":
+            used.append(ops.convert_to_numpy(weights))
+        return weights
 
-def varied(model, seed=0):
-    """Larger weights, so that greedy outputs vary and some sentences end early."""
-    rng = np.random.default_rng(seed)
-    for variable in model.trainable_variables:
-        if len(variable.shape) == 2:
-            variable.assign(rng.normal(size=variable.shape).astype("float32") * 0.8)
-    return model
-
-
-def test_cached_greedy_search_is_the_search_without_a_cache():
-    model, source = varied(make()), tokens(6, 5)
-    closed = np.concatenate([source, np.full((6, 1), EOS, "int32")], axis=1)
-    # 1.5 x 6 + 5 tokens is the limit that translate_ids sets for bucket width 6
-    slow = greedy_without_cache(model, closed, 14)
-    fast = translate_ids(model, source.tolist(), tokens=36, widths=(6,))
-    assert fast == slow
-    assert len({len(row) for row in slow}) > 1
-
-
-LENGTHS = (2, 9, 4, 9, 1, 6, 3)
-
-
-def test_batch_size_bucket_and_neighbours_do_not_change_a_translation():
-    model = varied(make())
-    source = [row[:length] for row, length in zip(tokens(7, 9).tolist(), LENGTHS, strict=True)]
-    together = translate_ids(model, source, tokens=64, widths=(10,))
-    alone = [translate_ids(model, [row], tokens=10, widths=(10,))[0] for row in source]
-    assert together == alone
-
-
-def test_an_empty_source_gives_a_translation_and_no_error():
-    assert isinstance(translate_ids(varied(make()), [[]], tokens=8, widths=(8,))[0], list)
+    monkeypatch.setattr(module.Attention, "weights_of", recorded)
+    model.states(inputs)
+    np.testing.assert_allclose(maps, np.stack(used), atol=1e-6)
 
 
 def initial_weights(name, **kwargs):

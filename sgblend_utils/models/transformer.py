@@ -78,11 +78,14 @@ class Attention(keras.layers.Layer):
 
     def call(self, x: Any, keys: Any, values: Any, bias: Any) -> Any:
         """Attend from `x` (B, T, d); `bias` (broadcast to B, H, T, S) is added to the scores."""
+        heads = ops.matmul(self.weights_of(x, keys, bias), values)
+        return self.to_output(ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), ops.shape(x)))
+
+    def weights_of(self, x: Any, keys: Any, bias: Any) -> Any:
+        """The attention of `x` to the keys: (B, H, T, S), each row summing to one."""
         query = self.split(self.to_query(x)) * self.head_dim**-0.5
         scores = ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2)))
-        weights = ops.softmax(scores + ops.cast(bias, scores.dtype), axis=-1)
-        heads = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
-        return self.to_output(ops.reshape(heads, ops.shape(x)))
+        return ops.softmax(scores + ops.cast(bias, scores.dtype), axis=-1)
 
 
 class FeedForward(keras.layers.Layer):
@@ -182,6 +185,17 @@ class Block(keras.layers.Layer):
             memory_bias: added to source attention scores.
             past: cached keys, cached values and the position of `x` in them, when decoding.
         """
+        x, keys, values = self.attend_to_itself(x, bias, past, training)
+        if self.cross:
+            attended = self.cross_attention(self.norms[1](x), *memory, memory_bias)
+            x = x + self.drop(attended, training=training)
+        x = x + self.drop(self.feed_forward(self.norms[-1](x)), training=training)
+        return x if past is None else (x, keys, values)
+
+    def attend_to_itself(
+        self, x: Any, bias: Any, past: tuple[Any, Any, Any] | None = None, training: bool = False
+    ) -> tuple[Any, Any, Any]:
+        """The first residual branch; returns its keys and values too."""
         normed = self.norms[0](x)
         keys, values = self.self_attention.keys_values(normed)
         if past is not None:
@@ -189,12 +203,7 @@ class Block(keras.layers.Layer):
             keys = ops.slice_update(past[0], start, keys)
             values = ops.slice_update(past[1], start, values)
         attended = self.self_attention(normed, keys, values, bias)
-        x = x + self.drop(attended, training=training)
-        if self.cross:
-            attended = self.cross_attention(self.norms[1](x), *memory, memory_bias)
-            x = x + self.drop(attended, training=training)
-        x = x + self.drop(self.feed_forward(self.norms[-1](x)), training=training)
-        return x if past is None else (x, keys, values)
+        return x + self.drop(attended, training=training), keys, values
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -309,6 +318,16 @@ class Transformer(keras.Model):
             x = block(x, bias, keys_values, memory_bias, training=training)
         return self.decoder_norm(x)
 
+    def source_attention(self, inputs: dict[str, Any]) -> Any:
+        """Where each decoder layer looks in the source: (layers, B, H, T, S)."""
+        memory, memory_bias = self.encode(inputs["source"])
+        x, bias, maps = self.embed(inputs["target"]), causal_bias(inputs["target"].shape[1]), []
+        for block, (keys, values) in zip(self.decoder, memory, strict=True):
+            query = block.norms[1](block.attend_to_itself(x, bias)[0])
+            maps.append(block.cross_attention.weights_of(query, keys, memory_bias))
+            x = block(x, bias, (keys, values), memory_bias)
+        return ops.stack(maps)
+
     def project(self, states: Any) -> Any:
         """States (..., d) -> float32 logits (..., vocabulary) by the transposed embedding."""
         kernel = ops.cast(ops.convert_to_tensor(self.embedding.embeddings), states.dtype)
@@ -368,8 +387,7 @@ class TranslationObjective(keras.Model):
     """Wraps a Transformer for `fit`: label-smoothed cross-entropy per target token, fused.
 
     Its output is the decoder's states, so that the logits need never exist as a whole.  Padding
-    counts
-    nowhere: every reported number is a mean over real target tokens.
+    counts nowhere: every reported number is a mean over real target tokens.
     """
 
     def __init__(self, transformer: Transformer, label_smoothing: float = 0.1, **kwargs: Any):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sgblend_utils.configs import RunConfig
 from sgblend_utils.training.common import Trained
 
 
-def train(config: RunConfig, verbose: bool = False) -> Trained:
-    """Perform the run that `config` describes; nothing is stored here."""
+def train(
+    config: RunConfig, verbose: bool = False, keep: Path | None = None, devices: int = 1
+) -> Trained:
+    """Perform the run that `config` describes; its record is not stored here.
+
+    Args:
+        config: what to do.
+        verbose: print a line per epoch.
+        keep: folder for the state after each epoch; a run that was stopped goes on from it.
+        devices: accelerators to divide each batch among.
+    """
     from sgblend_utils.training.translation import train_translation
 
-    return train_translation(config, verbose=verbose)
+    return train_translation(config, verbose=verbose, keep=keep, devices=devices)

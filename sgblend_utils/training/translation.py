@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,6 +20,8 @@ from sgblend_utils.metrics import translation_scores
 from sgblend_utils.models.transformer import PACKAGE, Transformer, TranslationObjective
 from sgblend_utils.probes import ParameterTrajectory, dead_units
 from sgblend_utils.training.common import SPLITS, EpochLog, Trained, data_digest, make_record
+from sgblend_utils.training.parallel import EvenRows, data_parallel
+from sgblend_utils.training.resume import Resume
 
 SUBWORDS_FILE = "subwords.model"
 DECODING_TOKENS = 2048  # padded positions at once; has no influence on the translations
@@ -155,8 +158,25 @@ def make_optimizer(settings: dict[str, Any], steps: int, model: keras.Model) -> 
     return optimizer
 
 
-def train_translation(config: RunConfig, verbose: bool = False) -> Trained:
-    """Train and evaluate one translation model under the sound protocol."""
+def make_objective(config: RunConfig, vocabulary: int) -> TranslationObjective:
+    """The built model of a run with its loss, not yet compiled."""
+    settings = config.settings
+    sizes = ("d_model", "num_heads", "ff_dim", "num_layers", "gated", "dropout")
+    transformer = Transformer(
+        vocabulary=vocabulary,
+        **{name: settings[name] for name in sizes},
+        activation=config.activation,
+        seed=config.seed,
+    )
+    model = TranslationObjective(transformer, settings["label_smoothing"])
+    model.build()
+    return model
+
+
+def train_translation(
+    config: RunConfig, verbose: bool = False, keep: Path | None = None, devices: int = 1
+) -> Trained:
+    """Train and evaluate one translation model under the sound protocol (see `training.train`)."""
     started = time.perf_counter()
     settings = config.settings
     keras.utils.set_random_seed(config.seed)
@@ -172,36 +192,40 @@ def train_translation(config: RunConfig, verbose: bool = False) -> Trained:
     train = TranslationBatches(*ids["train"], seed=config.seed, **shape)
     held_out = {split: TranslationBatches(*ids[split], **shape) for split in SPLITS[1:]}
 
-    transformer = Transformer(
-        vocabulary=len(subwords),
-        **{
-            name: settings[name]
-            for name in ("d_model", "num_heads", "ff_dim", "num_layers", "gated", "dropout")
-        },
-        activation=config.activation,
-        seed=config.seed,
-    )
-    model = TranslationObjective(transformer, settings["label_smoothing"])
-    model.build()
+    compilation = {"jit_compile": keras.backend.backend() != "torch"}
     steps = settings["epochs"] * len(train)
-    optimizer = make_optimizer(settings, steps, model)
-    model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() != "torch")
-    sites = transformer.activation_sites()
-    log, trajectory = EpochLog(), ParameterTrajectory(sites)
-    average = CheckpointAverage(settings["average"], steps)
-    model.fit(
-        train,
-        validation_data=held_out["validation"],
-        epochs=settings["epochs"],
-        callbacks=[log, trajectory, average],
-        shuffle=False,  # the batches shuffle themselves
-        verbose=2 if verbose else 0,
-    )
+    with data_parallel(devices):
+        model = make_objective(config, len(subwords))
+        model.compile(optimizer=make_optimizer(settings, steps, model), **compilation)
+        log = EpochLog()
+        trajectory = ParameterTrajectory(model.transformer.activation_sites())
+        average = CheckpointAverage(settings["average"], steps)
+        rows = {"history": log.rows, "trajectory": trajectory.values}
+        resume = Resume(keep, rows=rows, average=average, started=started)
+        done = resume.restore(model)
+        train.set_epoch(done)
+        if done < settings["epochs"]:
+            model.fit(
+                EvenRows(train, devices),
+                validation_data=EvenRows(held_out["validation"], devices),
+                initial_epoch=done,
+                epochs=settings["epochs"],
+                callbacks=[log, trajectory, average, resume],
+                shuffle=False,  # the batches shuffle themselves
+                verbose=2 if verbose else 0,
+            )
+    average.set_model(model)
+    if devices > 1:  # evaluation is one device's work
+        weights = model.get_weights()
+        model = make_objective(config, len(subwords))
+        model.set_weights(weights)
+        model.compile(**compilation)
+        average.set_model(model)
     selection = average.adopt_if_better(held_out["validation"])
     metrics = selection | evaluate_translation(model, subwords, data, ids, held_out, settings)
     record = make_record(
         config,
-        started=started,
+        started=resume.began,
         data={
             "digest": data.digest,
             **{f"{split}_pairs": len(rows) for split, rows in data.pairs.items()},
@@ -210,9 +234,11 @@ def train_translation(config: RunConfig, verbose: bool = False) -> Trained:
         log=log,
         metrics=metrics,
         activation_parameters=trajectory.values,
-        parameters=transformer.count_params(),
+        parameters=model.transformer.count_params(),
     )
-    return Trained(transformer, record, {SUBWORDS_FILE: subwords.model})
+    record |= {"resumed": resume.parts} if resume.parts else {}
+    record |= {"devices": devices} if devices > 1 else {}
+    return Trained(model.transformer, record, {SUBWORDS_FILE: subwords.model})
 
 
 def evaluate_translation(

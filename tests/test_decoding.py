@@ -1,0 +1,243 @@
+"""Translations are what the model's probabilities say, whatever the search does to be fast."""
+
+import itertools
+
+import numpy as np
+import pytest
+from keras import ops
+
+from sgblend_utils.datasets.text import BOS, EOS, PAD, Subwords
+from sgblend_utils.decoding import BeamSearch, length_norm, translate, translate_ids
+from sgblend_utils.errors import UserError
+from sgblend_utils.models.transformer import Transformer
+
+VOCABULARY = 24
+SMALL = {"d_model": 16, "num_heads": 2, "ff_dim": 32, "num_layers": 2, "dropout": 0.0}
+LENGTHS = (2, 9, 4, 9, 1, 6, 3)
+pytestmark = pytest.mark.backend
+
+
+def varied(vocabulary=VOCABULARY, seed=0):
+    """A model with larger weights, so that outputs vary and some sentences end early."""
+    model = Transformer(vocabulary, **SMALL, activation="sgblend")
+    model.build()
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        if len(variable.shape) == 2:
+            variable.assign(rng.normal(size=variable.shape).astype("float32") * 0.8)
+    return model
+
+
+def tokens(rows, width, seed=0, vocabulary=VOCABULARY):
+    return np.random.default_rng(seed).integers(4, vocabulary, (rows, width)).astype("int32")
+
+
+def closed(source):
+    return np.concatenate([source, np.full((len(source), 1), EOS, "int32")], axis=1)
+
+
+def ragged(seed=0):
+    rows = tokens(len(LENGTHS), max(LENGTHS), seed)
+    return [row[:length].tolist() for row, length in zip(rows, LENGTHS, strict=True)]
+
+
+def log_probabilities(model, source, target):
+    """log p of every next token by the whole model, without any cache: (B, T, V), float64."""
+    rows, length = target.shape
+    # One shape, so that it is compiled once: what comes later cannot be seen (test_transformer).
+    spare = ((0, -rows % 8), (0, -length % 15))
+    inputs = {"source": np.pad(source, (spare[0], (0, 0))), "target": np.pad(target, spare)}
+    logits = np.float64(ops.convert_to_numpy(model(inputs)))[:rows, :length]
+    top = logits.max(-1, keepdims=True)
+    return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+
+
+def before_eos(row):
+    row = list(row)
+    return row[: row.index(EOS)] if EOS in row else row
+
+
+# Greedy search
+
+
+def greedy_without_cache(model, source, length):
+    """The definition: run the whole model again for every token."""
+    out = np.full((len(source), 1), BOS, "int32")
+    for _ in range(length):
+        chosen = log_probabilities(model, source, out)[:, -1].argmax(-1).astype("int32")
+        out = np.concatenate([out, chosen[:, None]], axis=1)
+    return [before_eos(row[1:].tolist()) for row in out]
+
+
+def test_cached_greedy_search_is_the_search_without_a_cache():
+    model, source = varied(), tokens(6, 5)
+    # 1.5 x 6 + 5 tokens is the limit that translate_ids sets for bucket width 6
+    slow = greedy_without_cache(model, closed(source), 14)
+    fast = translate_ids(model, source.tolist(), tokens=36, widths=(6,))
+    assert fast == slow
+    assert len({len(row) for row in slow}) > 1
+
+
+# Beam search
+
+
+def exhaustive(model, source, length, penalty):
+    """The best closed sequence of at most `length` tokens, EOS included, by trying all of them."""
+    vocabulary = model.settings["vocabulary"]
+    others = [token for token in range(vocabulary) if token != EOS]
+    found = []
+    for size in range(length):
+        bodies = np.array(list(itertools.product(others, repeat=size)), "int32")
+        bodies = bodies.reshape(len(bodies), size)
+        target = np.pad(bodies, ((0, 0), (1, 0)), constant_values=BOS)
+        log_p = log_probabilities(model, np.repeat(source, len(target), axis=0), target)
+        score = log_p[:, -1, EOS] + sum(
+            log_p[np.arange(len(bodies)), place, bodies[:, place]] for place in range(size)
+        )
+        score = score / ((5 + size + 1) / 6) ** penalty
+        found.append((score.max(), [*bodies[score.argmax()].tolist(), EOS]))
+    return max(found)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_a_beam_that_holds_everything_finds_what_exhaustive_search_finds(penalty):
+    model = varied(vocabulary=5, seed=4)
+    source = closed(tokens(4, 3, vocabulary=5))
+    source[:, 0] = [4, 1, 2, 4]
+    source[:, 1] = [1, 1, 4, 2]
+    # After three tokens other than EOS there are 4 x 4 x 4 open hypotheses.
+    rows, scores = map(ops.convert_to_numpy, BeamSearch(model, 4, 64, penalty).search(source))
+    lengths = set()
+    for i in range(len(source)):
+        score, best = exhaustive(model, source[i : i + 1], 4, penalty)
+        assert [*before_eos(rows[i, 0]), EOS] == best
+        assert scores[i, 0] == pytest.approx(score, abs=1e-4)
+        lengths.add(len(best))
+    assert np.all(np.diff(scores, axis=1) <= 0)
+    assert max(lengths) > 1  # or one step alone would have been tested
+
+
+def beam_without_cache(model, source, length, beam, penalty):
+    """Beam search of one sentence in plain Python, the whole model anew for every token."""
+    live, done = [(0.0, [])], []
+    for _ in range(length):
+        target = np.array([[BOS, *words] for _, words in live], "int32")
+        log_p = log_probabilities(model, np.repeat(source, len(live), axis=0), target)[:, -1]
+        grown = [
+            (score + step, [*words, token])
+            for (score, words), row in zip(live, log_p, strict=True)
+            for token, step in enumerate(row)
+        ]
+        grown = sorted(grown, key=lambda pair: -pair[0])[: 2 * beam]
+        ended = [pair for pair in grown if pair[1][-1] == EOS]
+        done += [(score / ((5 + len(w)) / 6) ** penalty, w) for score, w in ended]
+        done = sorted(done, key=lambda pair: -pair[0])[:beam]
+        live = [pair for pair in grown if pair[1][-1] != EOS][:beam]
+    return before_eos((done or live)[0][1])
+
+
+def test_cached_beam_search_is_the_search_without_a_cache():
+    model, source = varied(), tokens(6, 5)
+    fast = translate_ids(model, source.tolist(), tokens=80, widths=(6,), beam=3)
+    slow = [beam_without_cache(model, row[None], 14, 3, 1.0) for row in closed(source)]
+    assert fast == slow
+    greedy = translate_ids(model, source.tolist(), tokens=80, widths=(6,))
+    assert fast != greedy and len({len(row) for row in fast}) > 1
+
+
+def test_a_beam_of_one_is_greedy_until_it_ends():
+    """Without a length penalty no longer hypothesis can overtake the first closed one."""
+    model, source = varied(), closed(tokens(6, 5))
+    one = ops.convert_to_numpy(BeamSearch(model, 14, 1, 0.0)(source))
+    greedy = greedy_without_cache(model, source, 14)
+    ended = [i for i, row in enumerate(greedy) if len(row) < 14]
+    assert ended
+    # Beam search goes on from the second best token after the first closing, and may find better.
+    for i in ended:
+        first, second = before_eos(one[i]), greedy[i]
+        assert first == second or total(model, source[i], first) > total(model, source[i], second)
+
+
+def total(model, source, words):
+    """log p(words, EOS | source)."""
+    target = np.array([[BOS, *words]], "int32")
+    log_p = log_probabilities(model, source[None], target)[0]
+    return sum(log_p[place, token] for place, token in enumerate([*words, EOS]))
+
+
+def test_nothing_follows_the_end():
+    search = BeamSearch(varied(), 14, 4)
+    rows = ops.convert_to_numpy(search.search(closed(tokens(6, 5)))[0]).reshape(-1, 14)
+    ended = [row.tolist() for row in rows if EOS in row]
+    assert len(ended) > 6
+    assert all(set(row[row.index(EOS) + 1 :]) <= {PAD} for row in ended)
+
+
+def test_length_penalty():
+    assert [float(length_norm(n, 0.0)) for n in (1, 7)] == [1.0, 1.0]
+    assert float(length_norm(7, 1.0)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_batch_size_bucket_and_neighbours_do_not_change_a_translation(beam):
+    model, source = varied(), ragged()
+    together = translate_ids(model, source, tokens=80, widths=(10,), beam=beam)
+    alone = [
+        translate_ids(model, [row], tokens=10 * beam, widths=(10,), beam=beam)[0] for row in source
+    ]
+    assert together == alone
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_an_empty_source_gives_a_translation_and_no_error(beam):
+    out = translate_ids(varied(), [[]], tokens=24, widths=(8,), beam=beam)[0]
+    assert isinstance(out, list)
+
+
+def test_a_beam_of_nothing_is_refused():
+    with pytest.raises(UserError, match="The beam is 0"):
+        BeamSearch(varied(), 5, 0)
+
+
+# Plain text in, plain text out
+
+TEXT = [
+    f"a {noun} is {verb}ing the {other} ."
+    for noun, verb, other in itertools.product(
+        ("man", "dog", "child"), ("see", "eat", "hold"), ("ball", "tree", "house")
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def words():
+    return Subwords.train(TEXT, 60)
+
+
+@pytest.fixture(scope="module")
+def reader(words):
+    return varied(len(words))
+
+
+def test_sentences_keep_their_order_and_the_empty_stays_empty(reader, words):
+    sentences = ["a man is seeing the tree .", "", "a dog .", "  "]
+    out = translate(reader, words, sentences)
+    assert [bool(text) for text in out] == [True, False, True, False]
+    assert translate(reader, words, [sentences[2], sentences[0]]) == [out[2], out[0]]
+
+
+@pytest.mark.parametrize("text", ["Это кот", "猫が座っている", "🙂 🙃"])
+def test_what_is_all_unknown_is_refused(reader, words, text):
+    with pytest.raises(UserError, match="occurred in the training text"):
+        translate(reader, words, ["a man .", text])
+
+
+def test_what_is_partly_unknown_is_translated(reader, words):
+    assert isinstance(translate(reader, words, ["a 猫 is eating ."])[0], str)
+
+
+def test_what_is_too_long_is_refused_and_counted(reader, words):
+    long = " ".join(["a man is seeing the tree ."] * 30)
+    length = len(words.encode([long])[0])
+    with pytest.raises(UserError, match=f"has {length} subwords, and at most 127"):
+        translate(reader, words, [long])
