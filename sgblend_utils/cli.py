@@ -1,4 +1,4 @@
-"""The command line: `sgblend run · sweep · report · data · translate · bench`.
+"""The command line: `sgblend run · sweep · report · data · translate · rescore · bench`.
 
 Nothing that imports Keras is imported at the top: the backend must be chosen first.
 """
@@ -192,6 +192,30 @@ def command_translate(arguments: argparse.Namespace) -> None:
         print(line)
 
 
+def command_rescore(arguments: argparse.Namespace) -> None:
+    """Decode a stored model with other settings of the search."""
+    pin(arguments.core)
+    choose_backend(arguments.backend)
+    from sgblend_utils.rescoring import rescore
+
+    searches = [
+        (beam, penalty)
+        for beam in arguments.beam
+        for penalty in (arguments.length_penalty if beam > 1 else [0.0])
+    ]
+    rows = rescore(arguments.run, searches, arguments.split)
+    for row in rows:
+        print(
+            f"beam {row['beam']}, length penalty {row['length_penalty']}: "
+            f"BLEU {row['bleu']:.2f} ± {row['bleu_interval']:.2f}, "
+            f"brevity {row['brevity_penalty']:.3f}, chrF {row['chrf']:.2f} ({row['split']})"
+        )
+    if arguments.output:
+        with open(arguments.output, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=1)
+            file.write("\n")
+
+
 def command_bench(arguments: argparse.Namespace) -> None:
     """Measure what each activation costs beside GELU, in one run."""
     pin(arguments.core)
@@ -249,6 +273,16 @@ def make_parser() -> argparse.ArgumentParser:
     translate.add_argument("--backend", help=", ".join(BACKENDS))
     translate.add_argument("sentences", nargs="+")
     translate.set_defaults(perform=command_translate)
+
+    rescore = commands.add_parser("rescore", help="decode a stored model with other settings")
+    rescore.add_argument("--run", required=True, help="the key of a stored run")
+    rescore.add_argument("--split", default="validation", choices=("validation", "test"))
+    rescore.add_argument("--beam", type=int, nargs="+", default=[1, 4])
+    rescore.add_argument("--length-penalty", type=float, nargs="+", default=[0.0, 0.6, 1.0])
+    rescore.add_argument("--output", help="also write the scores to this JSON file")
+    rescore.add_argument("--backend", help=", ".join(BACKENDS))
+    rescore.add_argument("--core", type=int, help="keep to this core")
+    rescore.set_defaults(perform=command_rescore)
 
     bench = commands.add_parser("bench", help="cost of each activation beside GELU")
     bench.add_argument("--activations", default="relu,gelu,silu,sswish,sgblend")

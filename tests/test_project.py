@@ -36,6 +36,7 @@ ROOMS = [
     "configs",
     "training",
     "runs",
+    "rescoring",
     "audit",
     "stats",
     "report",

@@ -89,6 +89,19 @@ def test_a_stored_run_is_not_repeated_and_its_model_translates(mini_run):
     assert output.strip() == sentence["output"]
 
 
+@pytest.mark.slow
+def test_rescoring_with_the_runs_own_search_gives_its_own_score(mini_run, tmp_path):
+    record, _, _, command = mini_run
+    out = tmp_path / "scores.json"
+    options = ["--split", "test", "--beam", "1", "4", "--length-penalty", "1.0"]
+    command("rescore", "--run", record["key"], *options, "--output", str(out))
+    greedy, beam = json.loads(out.read_text())
+    assert (beam["beam"], beam["length_penalty"], beam["split"]) == (4, 1.0, "test")
+    scores = ("bleu", "bleu_interval", "chrf", "brevity_penalty")
+    assert [beam[name] for name in scores] == [record["metrics"][name] for name in scores]
+    assert greedy["bleu"] != beam["bleu"]
+
+
 # Targets that do not depend on the source: there is nothing to learn but their marginal
 # distribution
 

@@ -48,6 +48,7 @@ class Metric:
 METRICS = (
     Metric("bleu", "BLEU", +1, 2, 2.0),
     Metric("test_nll", "test cross-entropy (nats/token)", -1, 4, 0.04),
+    Metric("test_nll_per_character", "cross-entropy (nats/character)", -1, 4, 0.01),
     Metric("test_accuracy", "test accuracy (%)", +1, 2, 1.0, 100),
     Metric("f1", "F1 (%)", +1, 2, 1.0, 100),
     Metric("dead_share", "dead units (%)", -1, 2, 0.5, 100),
