@@ -1,7 +1,10 @@
 """A run that was stopped and taken up again is the run that was never stopped, bit for bit."""
 
 import json
+import shutil
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -67,14 +70,21 @@ def uninterrupted():
         return train(CONFIG)
 
 
-@pytest.fixture
-def stopped(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
     """A folder with the state of a run stopped in its second epoch."""
-    with monkeypatch.context() as patch:
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
         stop_in(patch, epoch=1, update=2)
         with pytest.raises(Stop):
-            train(CONFIG, keep=tmp_path / "resume")
-    return tmp_path / "resume"
+            train(CONFIG, keep=folder)
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+    """A copy of that folder."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "resume"))
 
 
 @pytest.mark.backend
@@ -98,21 +108,13 @@ def test_resumed_equals_uninterrupted(uninterrupted, stopped, monkeypatch):
     assert [part["after_epoch"] for part in resumed.record["resumed"]] == [1]
     assert "resumed" not in uninterrupted.record
 
-
-def test_a_run_stopped_after_training_is_only_evaluated(uninterrupted, tmp_path, monkeypatch):
-    def fail(*_):
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(translation, "evaluate_translation", fail)
-        with pytest.raises(Stop):
-            train(CONFIG, keep=tmp_path)
-    monkeypatch.setattr(translation.TranslationObjective, "fit", fail)
-    resumed = train(CONFIG, keep=tmp_path)
-    assert history(resumed) == history(uninterrupted)
-    assert resumed.record["metrics"] == uninterrupted.record["metrics"]
-    rows = resumed.record["history"]
-    assert resumed.record["timing"]["total_seconds"] >= sum(row["seconds"] for row in rows) - 0.1
+    # All epochs are done: what is left is the evaluation.
+    monkeypatch.setattr(translation.TranslationObjective, "fit", lambda *_, **__: pytest.fail())
+    evaluated = train(CONFIG, keep=stopped)
+    assert evaluated.record["history"] == resumed.record["history"]
+    assert evaluated.record["metrics"] == resumed.record["metrics"]
+    seconds = sum(row["seconds"] for row in resumed.record["history"])
+    assert evaluated.record["timing"]["total_seconds"] >= seconds - 0.1
 
 
 def change_note(folder, **changes):
@@ -139,36 +141,43 @@ def test_what_does_not_fit_is_named_with_the_remedy(stopped, monkeypatch):
         train(CONFIG, keep=stopped)
 
 
-def test_only_whole_states_are_kept(stopped, monkeypatch):
-    whole = (stopped / FILE).read_bytes()
+def test_only_whole_states_are_kept(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer="adam", loss="mse")
+    resume = Resume(tmp_path, rows={"seen": [0.1]})
+    resume.set_model(model)
+    resume.on_epoch_end(0)
+    whole = (tmp_path / FILE).read_bytes()
 
-    def broken(*_, **__):
+    def broken(file, **_):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez", broken)
     with pytest.raises(OSError, match="disk full"):
-        train(CONFIG, keep=stopped)
-    assert (stopped / FILE).read_bytes() == whole
-    assert [path.name for path in stopped.iterdir()] == [FILE]
+        resume.on_epoch_end(1)
+    assert (tmp_path / FILE).read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    rows = []
+    assert Resume(tmp_path, rows={"seen": rows}).restore(model) == 1
+    assert rows == [0.1]
 
 
-def test_a_stored_run_goes_on_by_itself_and_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_stored_run_goes_on_by_itself_and_leaves_nothing_behind(
+    stopped_once, tmp_path, monkeypatch
+):
     monkeypatch.setenv("SGBLEND_RESULTS", str(tmp_path))
     folder = runs.models_root() / runs.run_key(CONFIG)
-    with monkeypatch.context() as patch:
-        stop_in(patch, epoch=1, update=1)
-        with pytest.raises(Stop):
-            runs.run(CONFIG)
-    assert (folder / "resume" / FILE).is_file()
-    assert runs.load_records(tmp_path).empty
-    begun = []
-    original = Resume.restore
+    shutil.copytree(stopped_once, folder / "resume")
+    kept = []
+    original = Resume.on_epoch_end
 
-    def restore(self, model):
-        begun.append(original(self, model))
-        return begun[-1]
+    def keep(self, epoch, logs=None):
+        original(self, epoch, logs)
+        kept.append((epoch, self.path.relative_to(folder).as_posix()))
 
-    monkeypatch.setattr(Resume, "restore", restore)
+    monkeypatch.setattr(Resume, "on_epoch_end", keep)
     record = runs.read_record(runs.run(CONFIG))
-    assert begun == [1] and len(record["history"]) == 3
+    assert kept == [(1, f"resume/{FILE}"), (2, f"resume/{FILE}")]
+    assert len(record["history"]) == 3
     assert sorted(path.name for path in folder.iterdir()) == ["model.keras", "subwords.model"]
