@@ -117,6 +117,21 @@ def config_of(arguments: argparse.Namespace, activation: str, seed: int) -> RunC
     )
 
 
+def headline(metrics: dict[str, Any]) -> str:
+    """The scores that a run is first asked for, in one line."""
+    parts = []
+    if "bleu" in metrics:
+        parts.append(
+            f"BLEU {metrics['bleu']:.2f} ± {metrics['bleu_interval']:.2f} "
+            f"({metrics['bleu_signature']})"
+        )
+    elif "test_accuracy" in metrics:
+        parts.append(f"test accuracy {100 * metrics['test_accuracy']:.2f} %")
+    if "test_nll" in metrics:
+        parts.append(f"cross-entropy {metrics['test_nll']:.3f} nats")
+    return ", ".join(parts)
+
+
 def command_run(arguments: argparse.Namespace) -> None:
     """Train and evaluate one run."""
     pin(arguments.core)
@@ -126,12 +141,9 @@ def command_run(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, arguments.activation, arguments.seed)
     path = run(config, verbose=not arguments.quiet)
     record = read_record(path)
-    metrics = record["metrics"]
     print(
         f"{config.task} {config.protocol} {config.preset} {config.activation} seed {config.seed}: "
-        f"BLEU {metrics['bleu']:.2f} ± {metrics['bleu_interval']:.2f} "
-        f"({metrics['bleu_signature']}), "
-        f"cross-entropy {metrics['test_nll']:.3f} nats/token"
+        + headline(record["metrics"])
     )
     print(f"record: {os.path.relpath(path)}, run {record['key']}")
 

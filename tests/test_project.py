@@ -33,6 +33,7 @@ ROOMS = [
     "decoding",
     "metrics",
     "probes",
+    "presets",
     "configs",
     "training",
     "runs",
