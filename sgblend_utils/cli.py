@@ -139,7 +139,7 @@ def command_run(arguments: argparse.Namespace) -> None:
     from sgblend_utils.runs import read_record, run
 
     config = config_of(arguments, arguments.activation, arguments.seed)
-    path = run(config, verbose=not arguments.quiet)
+    path = run(config, verbose=not arguments.quiet, devices=arguments.devices)
     record = read_record(path)
     print(
         f"{config.task} {config.protocol} {config.preset} {config.activation} seed {config.seed}: "
@@ -229,9 +229,17 @@ def command_rescore(arguments: argparse.Namespace) -> None:
 
 
 def command_bench(arguments: argparse.Namespace) -> None:
-    """Measure what each activation costs beside GELU, in one run."""
+    """Measure what each activation costs beside GELU, or what a large corpus costs."""
     pin(arguments.core)
     choose_backend(arguments.backend)
+    if arguments.what == "shards":
+        if arguments.pairs < 1000:
+            raise UserError(f"--pairs is {arguments.pairs}; give at least 1000.")
+        from sgblend_utils.training.shard_bench import shard_costs
+
+        for name, value in shard_costs(arguments.pairs).items():
+            print(f"{name:<26}{value:>15,}")
+        return
     from sgblend_utils.bench import activation_costs
 
     print(activation_costs(names(arguments.activations)).to_string(index=False))
@@ -241,7 +249,9 @@ def training_options(parser: argparse.ArgumentParser) -> None:
     """Options that `run` and `sweep` share."""
     parser.add_argument("task", help="multi30k or wmt14")
     parser.add_argument("--protocol", default="sound", help="sound (default)")
-    parser.add_argument("--preset", default="mini", help="mini (default, bundled data) or cpu")
+    parser.add_argument(
+        "--preset", default="mini", help="mini (default, bundled data), cpu, paper or full"
+    )
     parser.add_argument("--backend", help=", ".join(BACKENDS))
     parser.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help="override any setting (repeatable)"
@@ -260,6 +270,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--activation", default="sgblend", help="a name from the registry")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--core", type=int, help="keep to this core")
+    run.add_argument("--devices", type=int, default=1, help="accelerators that share each batch")
     run.add_argument("--quiet", action="store_true", help="no progress by epoch")
     run.set_defaults(perform=command_run)
 
@@ -296,7 +307,9 @@ def make_parser() -> argparse.ArgumentParser:
     rescore.add_argument("--core", type=int, help="keep to this core")
     rescore.set_defaults(perform=command_rescore)
 
-    bench = commands.add_parser("bench", help="cost of each activation beside GELU")
+    bench = commands.add_parser("bench", help="cost of each activation, or of a large corpus")
+    bench.add_argument("what", nargs="?", default="activations", choices=("activations", "shards"))
+    bench.add_argument("--pairs", type=int, default=2_000_000, help="of the corpus of `shards`")
     bench.add_argument("--activations", default="relu,gelu,silu,sswish,sgblend")
     bench.add_argument("--backend", help=", ".join(BACKENDS))
     bench.add_argument("--core", type=int, help="keep to this core")

@@ -10,10 +10,10 @@ from typing import Any
 
 from sgblend_utils.activations import ACTIVATIONS
 from sgblend_utils.errors import UserError
-from sgblend_utils.presets import Checks, Presets, translation
+from sgblend_utils.presets import Checks, Presets, translation, translation_gpu
 
-PRESETS: Presets = {**translation.PRESETS}
-CHECKS: Checks = {**translation.CHECKS}
+PRESETS: Presets = {**translation.PRESETS, **translation_gpu.PRESETS}
+CHECKS: Checks = {**translation.CHECKS, **translation_gpu.CHECKS}
 
 TASKS = tuple(dict.fromkeys(task for task, _, _ in PRESETS))
 PROTOCOLS = tuple(dict.fromkeys(protocol for _, protocol, _ in PRESETS))

@@ -306,7 +306,7 @@ class ShardBatches(keras.utils.PyDataset):
 
 def chosen_pairs(pairs: Iterable[tuple[str, str]], chosen: np.ndarray) -> Iterator[tuple[str, str]]:
     """The pairs at the `chosen` places of a stream, in its order."""
-    places = iter(np.sort(chosen).tolist())
+    places = iter(np.sort(chosen))
     wanted = next(places, None)
     for place, pair in enumerate(pairs):
         if wanted is None:

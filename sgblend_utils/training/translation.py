@@ -22,8 +22,8 @@ from sgblend_utils.probes import ParameterTrajectory, dead_units
 from sgblend_utils.training.common import SPLITS, EpochLog, Trained, data_digest, make_record
 from sgblend_utils.training.parallel import EvenRows, data_parallel
 from sgblend_utils.training.resume import Resume
+from sgblend_utils.training.sharded import SUBWORDS_FILE, sharded_training
 
-SUBWORDS_FILE = "subwords.model"
 DECODING_TOKENS = 2048  # padded positions at once; has no influence on the translations
 AVERAGE_SPACING = 0.02  # of all updates, between the checkpoints that are averaged
 SUBSET_SEED = 0  # of the shuffle before a training subset is cut: the same pairs for every run
@@ -42,13 +42,17 @@ def load_translation(config: RunConfig) -> TranslationData:
     """The pairs of a run: bundled grammar for `mini`, else the fetched files.
 
     Training pairs are shuffled with a fixed seed before `max_samples` of them are taken, because
-    the files come in blocks by origin.
+    the files come in blocks by origin.  With `sharded` they are left out: they need not fit in
+    memory.
     """
     digest = data_digest(config.task, config.preset)
     if config.preset == "mini":
         pairs = {split: list(rows) for split, rows in grammar.mini_corpus().items()}
     else:
-        pairs = {split: hub.load_pairs(config.task, split) for split in SPLITS}
+        splits = SPLITS[1:] if config.settings.get("sharded") else SPLITS
+        pairs = {split: hub.load_pairs(config.task, split) for split in splits}
+    if "train" not in pairs:
+        return TranslationData(pairs, digest)
     train = pairs["train"]
     wanted = config.settings["max_samples"] or len(train)
     if wanted > len(train):
@@ -181,15 +185,20 @@ def train_translation(
     settings = config.settings
     keras.utils.set_random_seed(config.seed)
     data = load_translation(config)
-    subwords = Subwords.train(
-        (side for pair in data.pairs["train"] for side in pair), settings["vocabulary"]
-    )
+    sizes = {split: len(rows) for split, rows in data.pairs.items()}
+    if settings.get("sharded"):
+        subwords, train, sizes["train"] = sharded_training(config, SUBSET_SEED)
+    else:
+        subwords = Subwords.train(
+            (side for pair in data.pairs["train"] for side in pair), settings["vocabulary"]
+        )
     ids = {
         split: [subwords.encode([pair[side] for pair in rows]) for side in (0, 1)]
         for split, rows in data.pairs.items()
     }
     shape = {"tokens": settings["tokens"], "widths": settings["widths"]}
-    train = TranslationBatches(*ids["train"], seed=config.seed, **shape)
+    if not settings.get("sharded"):
+        train = TranslationBatches(*ids["train"], seed=config.seed, **shape)
     held_out = {split: TranslationBatches(*ids[split], **shape) for split in SPLITS[1:]}
 
     compilation = {"jit_compile": keras.backend.backend() != "torch"}
@@ -228,7 +237,7 @@ def train_translation(
         started=resume.began,
         data={
             "digest": data.digest,
-            **{f"{split}_pairs": len(rows) for split, rows in data.pairs.items()},
+            **{f"{split}_pairs": sizes[split] for split in SPLITS},
             "train_pairs_too_long": train.dropped,
         },
         log=log,
