@@ -1,14 +1,18 @@
-"""Scores of a set of translations, each from the library that defines it."""
+"""Scores of translations and of classifiers, each from the library that defines it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from sacrebleu.metrics import BLEU, CHRF
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
 
 BOOTSTRAP = 1000  # resamples of the test sentences for the 95 % interval
+BINS = 15  # of confidence, as in Guo et al. 2017
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
@@ -39,3 +43,44 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
         "chrf_signature": str(chrf.get_signature()),
         "nltk_bleu": round(float(nltk_bleu), 4),
     }
+
+
+def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Accuracy with its interval, cross-entropy, calibration and confusion of a test set.
+
+    Args:
+        labels: (N,) integers in [0, C).
+        probabilities: (N, C), each row summing to one.
+
+    Returns:
+        `test_accuracy` with `test_accuracy_low` and `test_accuracy_high` (Wilson's 95 % interval,
+        which is about the test examples and not about seeds), `test_nll` (nats per example), `ece`
+        (see `calibration_error`) and `confusion`: C rows, true class by predicted class, counts.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, "float64")
+    predicted = probabilities.argmax(axis=1)
+    hits = int((predicted == labels).sum())
+    interval = binomtest(hits, len(labels)).proportion_ci(method="wilson")
+    likelihood = probabilities[np.arange(len(labels)), labels]
+    classes = np.arange(probabilities.shape[1])
+    return {
+        "test_accuracy": round(hits / len(labels), 5),
+        "test_accuracy_low": round(float(interval.low), 5),
+        "test_accuracy_high": round(float(interval.high), 5),
+        "test_nll": round(float(-np.log(np.maximum(likelihood, 1e-12)).mean()), 5),
+        "ece": round(calibration_error(labels, probabilities), 5),
+        "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
+    }
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error: mean |accuracy − confidence| over bins of equal width.
+
+    Confidence is the probability of the predicted class, (N, C) -> (N,); bins count by how many
+    examples they hold (Guo et al. 2017, eq. 3).  0 to 1; 0 is perfect.
+    """
+    confidence = probabilities.max(axis=1)
+    hit = probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(place, hit - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
