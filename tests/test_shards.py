@@ -2,15 +2,21 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from sgblend_utils.configs import RunConfig
 from sgblend_utils.datasets import shards as module
 from sgblend_utils.datasets.grammar import mini_corpus
 from sgblend_utils.datasets.shards import ShardBatches, chosen_pairs, open_shards, write_shards
 from sgblend_utils.datasets.text import PAD, Subwords, TranslationBatches
 from sgblend_utils.errors import UserError
+from sgblend_utils.training import sharded, train, translation
+from sgblend_utils.training.shard_bench import shard_costs
 
 PAIRS = [*mini_corpus()["train"][:310], ("", ""), ("The dog.", "")]
 SHAPE = {"tokens": 128, "widths": (8, 16, 24)}
@@ -186,3 +192,93 @@ def test_chosen_pairs_are_those_at_their_places():
 def test_a_batch_must_hold_the_longest_sentence(write):
     with pytest.raises(UserError, match="raise tokens"):
         ShardBatches(write(), seed=0, tokens=16, widths=(8, 24))
+
+
+# The run on shards: the `full` preset, in small
+
+
+TINY = {
+    "max_samples": 200,
+    "subword_pairs": 150,
+    "vocabulary": 300,
+    "d_model": 16,
+    "num_heads": 2,
+    "ff_dim": 32,
+    "num_layers": 1,
+    "epochs": 1,
+    "tokens": 480,
+    "widths": [24],
+}
+FULL = RunConfig("wmt14", "gelu", preset="full", seed=1, overrides=TINY)
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """A small WMT14 in the layout of the real one, with rows that are not training text."""
+    folder = tmp_path / "data" / "wmt14"
+    folder.mkdir(parents=True)
+    for split, pairs in mini_corpus().items():
+        english, german = zip(*pairs[:300], strict=True)
+        table = pa.table({"en": english, "de": german, "source": ["europarl"] * len(english)})
+        if split == "train":
+            foreign = table.slice(0, 7).set_column(2, "source", pa.array(["newstest2010"] * 7))
+            table = pa.concat_tables([table.slice(0, 100), foreign, table.slice(100)])
+        pq.write_table(table, folder / f"{split}.parquet")
+    monkeypatch.setenv("SGBLEND_DATA", str(folder.parent))
+    monkeypatch.setenv("SGBLEND_SHARDS", str(tmp_path / "shards"))
+    monkeypatch.setattr(sharded, "ROWS", 64)
+    return folder
+
+
+def test_the_same_pairs_are_trained_on_as_without_shards(own_data, monkeypatch):
+    config = RunConfig("wmt14", "gelu", preset="full", overrides=TINY | {"widths": [96]})
+    subwords, batches, count = sharded.sharded_training(config, translation.SUBSET_SEED)
+    in_memory = RunConfig("wmt14", "gelu", preset="cpu", overrides={"max_samples": 200})
+    pairs = translation.load_translation(in_memory).pairs["train"]
+    expected = sorted(tuple(map(tuple, subwords.encode(pair))) for pair in pairs)
+    assert sorted((row[0][:-1], row[2][:-1]) for row in rows_of(batches)) == expected
+    assert count == len(pairs) == 200 and len(subwords) == 300
+    # A second run reads what is there.
+    monkeypatch.setattr(module, "encode", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(sharded, "learn_subwords", lambda *_: pytest.fail("learned again"))
+    _, again, _ = sharded.sharded_training(config, translation.SUBSET_SEED)
+    assert rows_of(again) == rows_of(batches)
+
+
+def test_all_pairs_are_all_training_pairs(own_data):
+    everything = RunConfig("wmt14", "gelu", preset="full", overrides=TINY | {"max_samples": None})
+    subwords, _, count = sharded.sharded_training(everything, 0)
+    assert count == 300
+    sample = RunConfig("wmt14", "gelu", preset="full", overrides=TINY | {"max_samples": 150})
+    assert sharded.learn_subwords(sample.settings, "wmt14", 0).model == subwords.model
+
+
+def test_what_a_user_can_get_wrong_with_shards(own_data, tmp_path, monkeypatch):
+    too_many = RunConfig("wmt14", "gelu", preset="full", overrides=TINY | {"max_samples": 301})
+    with pytest.raises(UserError, match="at most 300"):
+        sharded.sharded_training(too_many, 0)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SGBLEND_SHARDS", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="SGBLEND_SHARDS"):
+        sharded.sharded_training(FULL, 0)
+    monkeypatch.delenv("SGBLEND_SHARDS")
+    assert sharded.shards_root("wmt14") == Path(own_data) / "shards"
+
+
+def test_a_run_on_shards_never_loads_the_training_pairs(own_data, monkeypatch):
+    monkeypatch.setattr(translation, "evaluate_translation", lambda *_: {"bleu": 0.0})
+    loaded = []
+    original = translation.hub.load_pairs
+    monkeypatch.setattr(
+        translation.hub, "load_pairs", lambda t, s: loaded.append(s) or original(t, s)
+    )
+    record = train(FULL).record
+    assert loaded == ["validation", "test"]
+    assert record["data"]["train_pairs"] == 200 and record["data"]["test_pairs"] == 200
+    assert len(record["history"]) == 1 and record["history"][0]["val_nll"] < np.log(300) + 0.5
+
+
+def test_the_bench_accounts_for_every_pair():
+    costs = shard_costs(1500, vocabulary=400)
+    assert costs["pairs"] == 1500 and costs["batches"] > 0
+    assert costs["shard_bytes"] < costs["text_bytes"]
