@@ -10,10 +10,24 @@ from typing import Any
 
 from sgblend_utils.activations import ACTIVATIONS
 from sgblend_utils.errors import UserError
-from sgblend_utils.presets import Checks, Presets, translation, translation_gpu
+from sgblend_utils.presets import (
+    Checks,
+    Presets,
+    published_translation,
+    translation,
+    translation_gpu,
+)
 
-PRESETS: Presets = {**translation.PRESETS, **translation_gpu.PRESETS}
-CHECKS: Checks = {**translation.CHECKS, **translation_gpu.CHECKS}
+PRESETS: Presets = {
+    **translation.PRESETS,
+    **translation_gpu.PRESETS,
+    **published_translation.PRESETS,
+}
+CHECKS: Checks = {
+    **translation.CHECKS,
+    **translation_gpu.CHECKS,
+    **published_translation.CHECKS,
+}
 
 TASKS = tuple(dict.fromkeys(task for task, _, _ in PRESETS))
 PROTOCOLS = tuple(dict.fromkeys(protocol for _, protocol, _ in PRESETS))

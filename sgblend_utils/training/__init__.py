@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sgblend_utils.configs import RunConfig
+from sgblend_utils.errors import UserError
 from sgblend_utils.training.common import Trained
 
 
@@ -19,6 +20,12 @@ def train(
         keep: folder for the state after each epoch; a run that was stopped goes on from it.
         devices: accelerators to divide each batch among.
     """
+    if config.protocol == "published":
+        if devices > 1:
+            raise UserError("The published protocol trains on one device: leave --devices out.")
+        from sgblend_utils.training.published_translation import train_published
+
+        return train_published(config, verbose=verbose)
     from sgblend_utils.training.translation import train_translation
 
     return train_translation(config, verbose=verbose, keep=keep, devices=devices)
