@@ -1,4 +1,4 @@
-"""The command line: `sgblend run · sweep · report · data · translate · rescore · bench`.
+"""The command line: `sgblend run · sweep · audit · report · data · translate · rescore · bench`.
 
 Nothing that imports Keras is imported at the top: the backend must be chosen first.
 """
@@ -129,6 +129,11 @@ def headline(metrics: dict[str, Any]) -> str:
         parts.append(f"test accuracy {100 * metrics['test_accuracy']:.2f} %")
     if "test_nll" in metrics:
         parts.append(f"cross-entropy {metrics['test_nll']:.3f} nats")
+    if "reported_bleu" in metrics:
+        parts.append(
+            f"as the paper would report it: accuracy {metrics['reported_accuracy']:.3f}, "
+            f"BLEU {metrics['reported_bleu']:.3f}"
+        )
     return ", ".join(parts)
 
 
@@ -165,6 +170,23 @@ def command_sweep(arguments: argparse.Namespace) -> None:
     if failures:
         raise UserError("Some runs failed; the others are stored. " + " | ".join(failures))
     print(f"{len(configs)} runs are in the store.")
+
+
+def command_audit(arguments: argparse.Namespace) -> None:
+    """Train what the audit ladder lacks, and print it."""
+    backend = choose_backend(arguments.backend)
+    from sgblend_utils import audit
+    from sgblend_utils.runs import sweep
+
+    if arguments.task != audit.TASK:
+        raise UserError(f"The audit is of {audit.TASK}, whose protocol the paper published.")
+    if arguments.workers < 1:
+        raise UserError(f"--workers is {arguments.workers}; give a positive whole number.")
+    ladder = (arguments.preset, arguments.activation, seeds(arguments.seeds))
+    failures = sweep(audit.needed_runs(*ladder), workers=arguments.workers, backend=backend)
+    if failures:
+        raise UserError("Some runs failed; the others are stored. " + " | ".join(failures))
+    print(audit.ladder_text(audit.ladder_table(*ladder)).to_string(index=False))
 
 
 def command_report(arguments: argparse.Namespace) -> None:
@@ -280,6 +302,17 @@ def make_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seeds", default="0-2", help="such as 0-2 or 0,1,5")
     sweep.add_argument("--workers", type=int, default=1, help="runs side by side, a core each")
     sweep.set_defaults(perform=command_sweep)
+
+    audit = commands.add_parser("audit", help="from the published protocol to a sound one")
+    audit.add_argument("task", help="wmt14")
+    audit.add_argument(
+        "--preset", default="mini", help="mini (default, bundled data), cpu or paper"
+    )
+    audit.add_argument("--activation", default="sgblend", help="a name from the registry")
+    audit.add_argument("--seeds", default="0", help="such as 0-2 or 0,1,5")
+    audit.add_argument("--workers", type=int, default=1, help="runs side by side, a core each")
+    audit.add_argument("--backend", help=", ".join(BACKENDS))
+    audit.set_defaults(perform=command_audit)
 
     report = commands.add_parser("report", help="figures and tables from the records alone")
     report.set_defaults(perform=command_report)
