@@ -1,5 +1,6 @@
 """The report: a pure function of the store, the same bytes each time, nothing claimed beyond it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -170,6 +171,21 @@ def test_runs_that_differ_in_more_than_activation_and_seed_are_kept_apart(tmp_pa
     assert "epochs=2" in changed.name and "epochs=2" in changed.provenance
     assert "--set epochs=2" in changed.command and "--set" not in plain.command
     assert len(plain.frame) == len(changed.frame) == 4
+
+
+def test_runs_of_an_earlier_preset_are_kept_apart_and_say_what_differed(tmp_path):
+    fill_store(tmp_path, ("gelu", "sgblend"), (0, 1))
+    for path in sorted(tmp_path.glob("*/*s1*.json")):
+        record = json.loads(path.read_text())
+        record["config"]["settings"]["epochs"] = 77
+        del record["config"]["settings"]["beam"]
+        path.write_text(json.dumps(record))
+    today, earlier = conditions(tmp_path)
+    assert today.slug == "multi30k_sound_cpu" and not today.earlier
+    assert earlier.slug.startswith(f"{today.slug}_")
+    assert earlier.earlier == "epochs=77; no beam" and earlier.earlier in earlier.provenance
+    assert "earlier settings" in earlier.name and "at commit" in earlier.command
+    assert list(today.frame["seed"]) == [0, 0] and list(earlier.frame["seed"]) == [1, 1]
 
 
 def test_provenance_names_protocol_preset_seeds_and_backend(multi30k):

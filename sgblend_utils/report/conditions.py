@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sgblend_utils.configs import PRESETS
 from sgblend_utils.runs import load_records
 from sgblend_utils.style import LABELS, PALETTE
 
@@ -66,6 +67,7 @@ class Condition:
 
     Attributes:
         task, protocol, preset, backend, overrides: what they share.
+        earlier: how their settings differ from what the preset says today; empty if they do not.
         slug: names the condition's files.
         frame: a row per run, ordered by activation and seed: `activation`, `seed`, `key`, every
             metric of `METRICS` that there is, in the unit of its label, and `record`.
@@ -76,6 +78,7 @@ class Condition:
     preset: str
     backend: str
     overrides: str
+    earlier: str
     slug: str
     frame: pd.DataFrame
 
@@ -92,8 +95,10 @@ class Condition:
     @property
     def name(self) -> str:
         """Task, protocol, preset and whatever was overridden."""
+        apart = [self.overrides, "earlier settings" if self.earlier else ""]
+        apart_text = "; ".join(text for text in apart if text)
         return f"{self.task}, {self.protocol}, {self.preset}" + (
-            f" ({self.overrides})" if self.overrides else ""
+            f" ({apart_text})" if apart_text else ""
         )
 
     @property
@@ -106,6 +111,7 @@ class Condition:
                 f"protocol {self.protocol}",
                 f"preset {self.preset}",
                 *([self.overrides] if self.overrides else []),
+                *([f"earlier settings: {self.earlier}"] if self.earlier else []),
                 self.seeds,
                 self.backend,
                 " and ".join(sorted(machines)),
@@ -132,6 +138,9 @@ class Condition:
         words += ["--seeds", ranges(self.frame["seed"]), "--backend", self.backend]
         for name, value in config["overrides"].items():
             words += ["--set", f"{name}={json.dumps(value)}"]
+        if self.earlier:  # today's presets would make other runs
+            commits = sorted({str(record["git_commit"])[:7] for record in self.frame["record"]})
+            words += ["  # at commit", " or ".join(commits)]
         return " ".join(words)
 
     def history(self, column: str) -> pd.DataFrame:
@@ -190,13 +199,13 @@ def conditions(root: Path | None = None) -> list[Condition]:
 
     A record belongs with another if task, protocol, preset, all settings, the data's digest and the
     backend agree.  The slug is task, protocol and preset; a hash is added where overrides are in
-    force or where that would name two conditions.
+    force or the settings are earlier ones, or where that would name two conditions.
     """
     records = load_records(root)
     if records.empty:
         return []
     records = records[~records["preset"].isin(UNREPORTED)]
-    # With some flaws mended, a run is a rung of the audit ladder, which has a figure of its own.
+    # With some flaws mended, a run is a rung of the audit ladder, which has its own figure.
     rung = [("flaws" in record["config"]["overrides"]) for record in records["record"]]
     records = records[~np.array(rung, bool)]
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -209,16 +218,34 @@ def conditions(root: Path | None = None) -> list[Condition]:
             json.dumps([config["settings"], record["data"]["digest"]], sort_keys=True),
         )
         groups.setdefault(identity, []).append(row)
-    plain = [identity[:3] for identity in groups if identity[4] == "{}"]
+    changes = {
+        identity: earlier_settings(records["record"][rows[0]]["config"])
+        for identity, rows in groups.items()
+    }
+    plain = [i[:3] for i in groups if i[4] == "{}" and not changes[i]]
     out = []
     for identity, rows in groups.items():
         slug = "_".join(identity[:3])
-        if identity[4] != "{}" or plain.count(identity[:3]) > 1:
+        if identity[4] != "{}" or changes[identity] or plain.count(identity[:3]) > 1:
             slug += "_" + hashlib.sha256(repr(identity).encode()).hexdigest()[:6]
         overrides = ", ".join(f"{k}={v}" for k, v in json.loads(identity[4]).items())
         frame = in_units(records.loc[rows])
-        out.append(Condition(*identity[:4], overrides, slug, frame))
+        out.append(Condition(*identity[:4], overrides, changes[identity], slug, frame))
     return sorted(out, key=lambda condition: condition.slug)
+
+
+def earlier_settings(config: dict) -> str:
+    """How a record's settings differ from today's preset with its overrides: `epochs=5; no beam`.
+
+    What a record does not mention did not exist when it was made.
+    """
+    today = PRESETS.get((config["task"], config["protocol"], config["preset"]), {})
+    today = {**today, **config["overrides"]}
+    was = config["settings"]
+    changed = [f"{k}={json.dumps(v)}" for k, v in was.items() if k in today and today[k] != v]
+    missing = [k for k in today if k not in was]
+    parts = [", ".join(changed), f"no {', '.join(missing)}" if missing else ""]
+    return "; ".join(part for part in parts if part)
 
 
 def processor_seconds(record: dict) -> float:
