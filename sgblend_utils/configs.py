@@ -18,16 +18,13 @@ from sgblend_utils.presets import (
     translation_gpu,
 )
 
-PRESETS: Presets = {
-    **translation.PRESETS,
-    **translation_gpu.PRESETS,
-    **published_translation.PRESETS,
-}
-CHECKS: Checks = {
-    **translation.CHECKS,
-    **translation_gpu.CHECKS,
-    **published_translation.CHECKS,
-}
+KINDS = (translation, translation_gpu, published_translation)
+PRESETS: Presets = {key: settings for kind in KINDS for key, settings in kind.PRESETS.items()}
+# By task: a setting's name may mean one thing for one kind of task and another for the next.
+CHECKS: dict[str, Checks] = {}
+for kind in KINDS:
+    for task in dict.fromkeys(task for task, _, _ in kind.PRESETS):
+        CHECKS.setdefault(task, {}).update(kind.CHECKS)
 
 TASKS = tuple(dict.fromkeys(task for task, _, _ in PRESETS))
 PROTOCOLS = tuple(dict.fromkeys(protocol for _, protocol, _ in PRESETS))
@@ -41,9 +38,9 @@ def choose(kind: str, value: str, valid: tuple[str, ...]) -> str:
     return value
 
 
-def check_setting(name: str, value: Any) -> None:
+def check_setting(task: str, name: str, value: Any) -> None:
     """Raise a UserError that names a value out of its range."""
-    valid, wanted = CHECKS[name]
+    valid, wanted = CHECKS[task][name]
     if not valid(value):
         raise UserError(f"{name} is {value}; give {wanted}.")
 
@@ -81,7 +78,7 @@ class RunConfig:
             if name not in self.preset_settings:
                 valid = ", ".join(self.preset_settings)
                 raise UserError(f"Unknown setting {name!r}: choose one of {valid}.")
-            check_setting(name, value)
+            check_setting(self.task, name, value)
         if self.seed < 0:
             raise UserError(f"The seed is {self.seed}; give a whole number from 0 on.")
 
