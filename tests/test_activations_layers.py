@@ -25,6 +25,7 @@ from sgblend_utils.activations import (
     matched_width,
 )
 from sgblend_utils.errors import UserError
+from sgblend_utils.theory import closed_form, parameter_gradient
 
 BACKEND = keras.backend.backend()
 layers = keras.layers
@@ -194,6 +195,35 @@ def test_the_readme_model_trains():
     assert history[-1] < 0.6 * history[0]
     moved = activation.effective_parameters()
     assert all(abs(moved[k] - v) > 1e-4 for k, v in {"alpha": 0.5, "beta": 1.0, "gamma": 0}.items())
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("arguments", [{}, {"shared_axes": []}, {"parameterization": "published"}])
+def test_a_training_step_uses_the_values_from_before_the_step(arguments):
+    """Plain gradient descent moves every parameter by its gradient, in every of many steps.
+
+    Without a copy of the parameters, TensorFlow's graphs updated one before the gradient of the
+    next was computed, in about half of all steps.
+    """
+    start = {"alpha": 0.3, "beta": 1.7, "gamma": 0.25}
+    published = "parameterization" in arguments
+    site = SGBlend(**start if not published else start | {"alpha": 0.4}, **arguments)
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1, kernel_initializer="ones"), site])
+    model.compile(keras.optimizers.SGD(1.0), lambda target, output: ops.mean(output))
+    x = np.linspace(-4, 4, 201, dtype="float32").reshape(-1, 1)
+    before = [w.copy() for w in model.get_weights()]
+    a, b, c = (float(np.squeeze(v)) for v in site.effective_parameters().values())
+    d_alpha, d_beta, d_gamma = parameter_gradient(x[:, 0], a, b, c).mean(axis=1)
+    d_alpha *= a * (1 - a) if published else 1.0  # through the logistic function
+    for _ in range(12):
+        model.set_weights(before)
+        model.train_on_batch(x, x)
+        kernel, bias, *moved = (v - w for v, w in zip(model.get_weights(), before, strict=True))
+        moved = np.ravel(moved)
+        np.testing.assert_allclose(moved, [-d_alpha, -d_beta, -d_gamma], atol=1e-4)
+        slope = closed_form("sgblend", 1, alpha=a, beta=b)(x)
+        np.testing.assert_allclose(bias, [-slope.mean()], atol=1e-4)
+        np.testing.assert_allclose(kernel, [[-(x * slope).mean()]], atol=1e-4)
 
 
 @pytest.mark.backend

@@ -171,6 +171,24 @@ def test_maps_agree_with_single_values():
     assert depth[1, 1] == pytest.approx(-theory.SWISH_DEPTH / 2)
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_errors_of_the_gelu_approximations_against_mpmath(order):
+    def sigmoid_form(t):
+        return t / (1 + mp.exp(-mp.mpf("1.702") * t))
+
+    def tanh_form(t):
+        return t * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (t + mp.mpf("0.044715") * t**3))) / 2
+
+    for form, function in (("sigmoid", sigmoid_form), ("tanh", tanh_form)):
+        place, size = theory.gelu_error(form, order)
+
+        def error(t, function=function):
+            return mp.diff(lambda u: function(u) - u * mp.ncdf(u), t, order)
+
+        assert size == pytest.approx(abs(float(error(place))), rel=1e-6)
+        assert all(abs(error(place + d)) <= abs(error(place)) for d in (-0.05, 0.05))
+
+
 def test_errors_of_the_gelu_approximations():
     assert theory.gelu_error("sigmoid") == pytest.approx((2.27, 0.0203), abs=5e-3)
     assert theory.gelu_error("tanh")[1] == pytest.approx(4.73e-4, abs=1e-6)
@@ -182,6 +200,19 @@ def test_left_tails():
     far = np.array([-10.0, -15.0])
     np.testing.assert_allclose(f(far), 0.4 * (1 + 1.5 * far) * np.exp(1.5 * far), rtol=1e-3)
     assert theory.closed_form("sgblend", alpha=0.4, gamma=2.0)(-200.0) == pytest.approx(-0.8)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_the_right_tail_is_the_identity_minus_a_constant(alpha):
+    f = theory.closed_form("sgblend", alpha=alpha, beta=1.5, gamma=2.0)
+    assert f(30.0) == pytest.approx(30.0 - 2 * alpha, abs=1e-12)
+    assert theory.closed_form("sgblend", 1, alpha=alpha, beta=1.5)(30.0) == pytest.approx(1.0)
+
+
+def test_the_left_tail_of_gelu_is_gaussian():
+    far = np.array([-5.0, -7.0])
+    own = theory.closed_form("gelu", 1)(far)
+    np.testing.assert_allclose(own, far * stats.norm.pdf(far), rtol=0.05)
 
 
 # Mean field -----------------------------------------------------------------------------------

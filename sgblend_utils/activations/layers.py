@@ -9,6 +9,7 @@ from sgblend_utils.errors import UserError
 
 PACKAGE = "sgblend_utils"
 PARAMETERIZATIONS = ("free", "published")
+_LOWEST = -3e38  # close to float32's lowest number: no parameter is below
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -139,6 +140,11 @@ class LearnableActivation(keras.layers.Layer):
             weight = getattr(self, f"_{name}")
             # The reshape also reads the variable: TensorFlow's custom_gradient takes no variables.
             tensor = ops.reshape(weight, () if self.shared_axes is None else weight.shape)
+            if keras.backend.backend() == "tensorflow":
+                # A copy that the graph optimizer does not see through.  Without it the value shares
+                # the variable's memory, and without XLA the update of one parameter can overtake
+                # the gradient of another, which then uses the new value (seen in TensorFlow 2.21).
+                tensor = ops.maximum(tensor, _LOWEST)
             if name == "alpha" and self.parameterization == "published":
                 tensor = ops.sigmoid(tensor)
             tensors[name] = tensor
