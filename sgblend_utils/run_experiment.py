@@ -109,7 +109,7 @@ def config_of(arguments: argparse.Namespace, activation: str, seed: int) -> RunC
     settings = RunConfig(*chosen).preset_settings
     if "batch_size" not in settings:
         batch_size = overrides.pop("batch_size")
-        check_setting("batch_size", batch_size)
+        check_setting(TASK, "batch_size", batch_size)
         overrides["tokens"] = batch_size * settings["widths"][-1]
     return RunConfig(*chosen, overrides)
 
