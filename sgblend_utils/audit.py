@@ -138,7 +138,9 @@ def needed_runs(preset: str, activation: str, seeds: Sequence[int]) -> list[RunC
     """Every run of the ladder once, seed by seed."""
     out: list[RunConfig] = []
     for seed in seeds:
-        out += [c for c in rung_configs(preset, activation, seed) if c not in out]
+        for config in rung_configs(preset, activation, seed):
+            if config not in out:
+                out.append(config)
     return out
 
 

@@ -13,9 +13,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sgblend_utils import audit
 from sgblend_utils.errors import UserError
 from sgblend_utils.figures_theory import figure_teaser
-from sgblend_utils.report import claims, figures, tables
+from sgblend_utils.report import claims, figures, ladder, tables
 from sgblend_utils.report.conditions import METRICS, Condition, conditions, digest
 from sgblend_utils.runs import check_writable, project_root, write_whole
 
@@ -60,6 +61,15 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
                 path = folder / "tables" / f"{name}_{condition.slug}"
                 written += tables.save(path, table, text(condition), note(condition))
                 sources.append((f"tables/{path.name}", condition.command))
+    for preset, seeds in ladder.ladders(results_root).items():
+        written.append(folder / f"audit_{audit.TASK}_{preset}.png")
+        write_figure(written[-1], ladder.figure_ladder(preset, seeds, results_root))
+        values = audit.ladder_table(preset, ladder.ACTIVATION, seeds, results_root)
+        about = ladder.provenance(preset, seeds, results_root)
+        path = folder / "tables" / written[-1].stem
+        made_by = audit.command(preset, ladder.ACTIVATION, seeds)
+        sources += [(name, made_by) for name in (written[-1].name, f"tables/{path.name}")]
+        written += tables.save(path, values, ladder.ladder_markdown(values), about)
     ledger = claims.ledger(found)
     texts = claims.ledger_text(ledger), claims.RULES.replace("\n", " ")
     written += tables.save(folder / "tables" / "claims", ledger, *texts)
@@ -87,8 +97,8 @@ def write_figure(path: Path, figure: Figure) -> Path:
 
 def remove_stale(folder: Path, written: list[Path]) -> None:
     """Remove figures and tables by condition that this report did not write."""
-    patterns = [f"{name}_*.png" for name in BY_CONDITION]
-    patterns += [f"tables/{name}_*.*" for name in ("table", "comparison")]
+    patterns = [f"{name}_*.png" for name in (*BY_CONDITION, "audit")]
+    patterns += [f"tables/{name}_*.*" for name in ("table", "comparison", "audit")]
     for pattern in patterns:
         for path in set(folder.glob(pattern)) - set(written):
             path.unlink()
