@@ -15,13 +15,19 @@
 # %% [markdown]
 # # 01 · Where SG-Blend comes from, and what it is
 #
-# **Claim of this notebook.** SG-Blend is the identity cut in half plus an even function:
-# $f(x) = \tfrac{x}{2} + e(x)$ with $e(-x) = e(x)$. That one line contains its "first-order
-# symmetry", which it shares with ReLU, GELU, SiLU and Softplus; it shows that $\gamma$ moves nothing
+# **Where we are.** A network is made of units. Each forms a weighted sum $x$ of its inputs plus a
+# constant, its *bias*, and hands on $f(x)$; $f$ is its *activation*. [Notebook 00](00_start_here.ipynb)
+# said what the paper proposes for $f$: a blend of two known activations with three learned numbers,
+# $\alpha$, $\beta$ and $\gamma$, called "first-order symmetric". Before anything is trained, the formula
+# itself can be asked: **what can these three numbers change, and what is new about the symmetry?**
+#
+# **Claim of this notebook.** SG-Blend is half the identity plus an even function:
+# $f(x) = \tfrac{x}{2} + e(x)$ with $e(-x) = e(x)$. That one line contains the first-order
+# symmetry, which ReLU, GELU, SiLU and Softplus have as well; it shows that $\gamma$ moves nothing
 # that the next layer's bias could not move; and it leaves two parameters, $\alpha$ and $\beta$, that
 # choose how deep and how wide the dip left of zero is and how fast the left tail dies.
 #
-# *Needs* nothing but the package: no data, no training. *Takes* about half a minute. Every statement
+# *Needs* nothing but the package: no data, no training. *Takes* about a minute. Every statement
 # in the text is asserted, symbolically where SymPy can and numerically elsewhere, by the cell that
 # follows it.
 
@@ -37,7 +43,13 @@ import pandas as pd
 import sympy as sp
 
 from sgblend_utils import theory
-from sgblend_utils.activations import SGBlend, SSwish, fold_sgblend, make_activation
+from sgblend_utils.activations import (
+    SGBlend,
+    SSwish,
+    fold_sgblend,
+    learnable_activations,
+    make_activation,
+)
 from sgblend_utils.figures_theory import figure_teaser, teaser_curves
 from sgblend_utils.style import activation_style, set_style
 
@@ -50,8 +62,9 @@ grid = np.linspace(-6, 6, 1201)
 # Write $\sigma(z) = 1/(1+e^{-z})$ for the logistic function and $\Phi$ for the distribution function
 # of the standard normal.
 #
-# * **Swish** ([Ramachandran et al. 2017](https://arxiv.org/abs/1710.05941)) lets a logistic gate
-#   decide how much of $x$ passes: $x\,\sigma(\beta x)$. With $\beta = 1$ it is called SiLU.
+# * **Swish** ([Ramachandran et al. 2017](https://arxiv.org/abs/1710.05941)) multiplies $x$ by a
+#   *gate*, a number between 0 and 1 that decides how much of $x$ passes: $x\,\sigma(\beta x)$. With
+#   $\beta = 1$ it is called SiLU.
 # * **GELU** ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)) uses a normal gate:
 #   $x\,\Phi(x)$.
 # * **SSwish** shifts Swish down by a learned constant, and **SG-Blend**
@@ -76,25 +89,28 @@ for name in ["relu", "gelu", "silu", "mish", "softplus", "sswish", "sgblend"]:
     assert np.abs(own - theory.closed_form(name)(grid)).max() < 1e-5
 print("layers and formulas agree")
 
+# %% [markdown]
+# A fresh layer has $\alpha = \tfrac12$, $\beta = 1$, $\gamma = 0$: it runs halfway between SiLU and GELU.
+
 # %%
+halfway = (theory.closed_form("silu")(grid) + theory.closed_form("gelu")(grid)) / 2
+assert np.allclose(theory.closed_form("sgblend")(grid), halfway)
+assert SGBlend().effective_parameters() == {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
+
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
 for name in ["relu", "gelu", "silu", "sgblend"]:
     style = {**activation_style(name), "marker": ""}
     left.plot(grid, theory.closed_form(name)(grid), **style)
     right.plot(grid, theory.closed_form(name, 1)(grid), **style)
-left.set(title="f", xlabel="x", xlim=(-5, 2.2), ylim=(-0.5, 2.2))
-right.set(title="f′", xlabel="x", xlim=(-5, 5), ylim=(-0.2, 1.2))
+left.set(title="$f(x)$", xlabel="$x$", xlim=(-5, 2.2), ylim=(-0.5, 2.2))
+right.set(title="$f'(x)$", xlabel="$x$", xlim=(-5, 5), ylim=(-0.2, 1.2))
 left.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# SG-Blend is drawn as a fresh layer computes it: $\alpha = \tfrac12$, $\beta = 1$, $\gamma = 0$. It
-# runs halfway between SiLU and GELU, as it must. The interesting question is what the three
-# parameters can reach from there, and for that the definition is not the best form.
-
-# %% [markdown]
 # ## 2 · One gate: the distribution function of a mixture
 #
+# What can the three parameters reach from there? For that question the definition is not the best form.
 # Collect what multiplies $x$:
 #
 # $$f(x) = x\,G(x) - \alpha\gamma, \qquad G(x) = \alpha\,\sigma(\beta x) + (1-\alpha)\,\Phi(x).$$
@@ -113,7 +129,7 @@ assert sp.expand(sgblend() - (x * gate - alpha * gamma)) == 0
 density = sp.diff(gate, x)
 mixture = alpha * beta * logistic(beta * x) * (1 - logistic(beta * x))
 mixture += (1 - alpha) * sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
-assert sp.simplify(density - mixture) == 0
+assert sp.simplify(density - mixture) == 0  # both summands are densities, so G rises from 0 to 1
 
 rng = np.random.default_rng(0)
 is_logistic = rng.random(400_000) < a
@@ -127,12 +143,16 @@ print("exact   ", exact.round(2), "\nsampled ", sampled.round(2))
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.7))
 gate_at = sp.lambdify((x, alpha, beta), gate, ["scipy", "numpy"])
 density_at = sp.lambdify((x, alpha, beta), density, ["scipy", "numpy"])
-for value, shade in zip([0.0, 0.5, 1.0], ["#0072B2", "#D55E00", "#009E73"], strict=True):
-    label = {0.0: "α = 0: normal", 0.5: "α = ½: mixture", 1.0: "α = 1: logistic"}[value]
-    left.plot(grid, gate_at(grid, value, 1.0), color=shade, label=label)
-    right.plot(grid, density_at(grid, value, 1.0), color=shade, label=label)
-left.set(title="gate G(x)", xlabel="x", ylabel="share of x that passes")
-right.set(title="its density: the noise that is learned (β = 1)", xlabel="x")
+for value, text, like in [
+    (0, "normal", "gelu"),
+    (0.5, "mixture", "sgblend"),
+    (1, "logistic", "silu"),
+]:
+    line = {**activation_style(like), "marker": "", "label": f"α = {value:g}: {text}"}
+    left.plot(grid, gate_at(grid, value, 1.0), **line)
+    right.plot(grid, density_at(grid, value, 1.0), **line)
+left.set(title="gate $G(x)$", xlabel="$x$", ylabel="share of $x$ that passes")
+right.set(title="its density: the noise that is learned (β = 1)", xlabel="$x$")
 left.legend(loc="upper left")
 plt.show()
 
@@ -143,13 +163,14 @@ plt.show()
 #
 # $$f(x) - f(-x) = x\,G(x) + x\,G(-x) = x\,\bigl[G(x) + 1 - G(x)\bigr] = x .$$
 #
-# The odd part of $f$ is $x/2$, always. Everything else is even: $f(x) = x/2 + e(x)$. Differentiate
-# once more and $f'(x) + f'(-x) = 1$: the graph of $f'$ turned by half a circle about the point
-# $(0, \tfrac12)$ is itself. This point symmetry is what "first-order symmetric" can mean, and it does
-# not single out SSwish: $\gamma$ is not even in $f'$.
+# The odd part of $f$ is $x/2$, always. Everything else is even: $f(x) = x/2 + e(x)$. Differentiate,
+# and $f'(x) + f'(-x) = 1$: the graph of $f'$ turned by half a circle about the point
+# $(0, \tfrac12)$ is itself. This point symmetry is what "first-order symmetric" can mean. It does
+# not single out SSwish: $\gamma$ does not occur in $f'$ at all, so SSwish has exactly the symmetry of Swish.
 
 # %%
 f, f_prime = sgblend(), sp.diff(sgblend(), x)
+assert sp.simplify(gate + gate.subs(x, -x) - 1) == 0
 assert sp.simplify(f - f.subs(x, -x) - x) == 0
 assert sp.simplify(f_prime + f_prime.subs(x, -x) - 1) == 0
 assert not f_prime.has(gamma)
@@ -167,20 +188,22 @@ print("f(x) - f(-x) = x  and  f'(x) + f'(-x) = 1, for all α, β, γ")
 # symmetric, and for everything in the ELU and leaky family.
 
 # %%
-names = [n for n in theory.EXPRESSIONS if "_" not in n or n in ("leaky_relu", "hard_silu")]
+names = [n for n in theory.EXPRESSIONS if n != "sgblend_sigmoid"]
 defect = {n: theory.symmetry_defect(theory.closed_form(n), reach=6.0) for n in names}
 shares = pd.DataFrame({"max |f(x) − f(−x) − x|": defect}).round(3) + 0.0
 shares["first-order symmetric"] = ["yes" if d < 1e-9 else "no" for d in defect.values()]
 symmetric = {n for n, d in defect.items() if d < 1e-9}
-assert symmetric == {"relu", "softplus", "gelu", "silu", "swish", "hard_silu", "squareplus"} | {
-    "sswish",
-    "sgblend",
-}
+assert set(names) - symmetric == {"leaky_relu", "prelu", "elu", "selu", "tanh", "mish", "serf"}
 assert 0.20 < defect["mish"] < 0.21
 softplus = theory.EXPRESSIONS["softplus"]
-even = sp.log(2 * sp.cosh(x / 2))
-assert sp.simplify((softplus - x / 2 - even).rewrite(sp.exp).subs(x, sp.Rational(7, 3)).n()) < 1e-15
+assert sp.simplify(sp.exp(softplus - x / 2) - 2 * sp.cosh(x / 2).rewrite(sp.exp)) == 0
 shares.sort_values("max |f(x) − f(−x) − x|", kind="stable")
+
+# %% [markdown]
+# The picture behind the table. Left: with half the identity taken off, every member of the family is
+# symmetric about zero, and Mish visibly leans. Right: the same statement for slopes. **All that SG-Blend
+# can learn is the shape of one even curve**, the orange one on the left: how flat its bottom is ($\alpha$
+# and $\beta$) and how high it hangs ($\gamma$).
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
@@ -191,16 +214,14 @@ for name in ["relu", "gelu", "silu", "sgblend", "mish"]:
     if name != "relu":  # whose slope at 0 itself is a convention
         both = theory.closed_form(name, 1)(grid) + theory.closed_form(name, 1)(-grid)
         right.plot(grid, both - 1, **style)
-left.set(title="f(x) − x/2", xlabel="x", xlim=(-3, 3), ylim=(-0.2, 1.6))
-right.set(title="f′(x) + f′(−x) − 1", xlabel="x", ylim=(-0.3, 0.3))
+left.set(title="$f(x) - x/2$", xlabel="$x$", xlim=(-3, 3), ylim=(-0.2, 1.6))
+right.set(title="$f'(x) + f'(-x) - 1$", xlabel="$x$", ylim=(-0.3, 0.3))
 left.legend(ncols=2, loc="upper center")
 plt.show()
-
-# %% [markdown]
-# Left: with half the identity taken off, every member of the family is symmetric about zero, and
-# Mish visibly leans. Right: the same statement for slopes. **All that SG-Blend can learn is the shape
-# of one even curve**, the orange one on the left: how flat its bottom is ($\alpha$ and $\beta$) and
-# how high it hangs ($\gamma$).
+for parameters in ({}, {"alpha": 0.9, "beta": 3.0, "gamma": -1.0}):
+    rest = theory.closed_form("sgblend", **parameters)(grid) - grid / 2
+    assert np.allclose(rest, rest[::-1])
+assert np.abs(value - grid / 2 - (value - grid / 2)[::-1]).max() > 0.2  # the last drawn: Mish
 
 # %% [markdown]
 # ## 4 · γ is a choice of origin
@@ -214,9 +235,8 @@ plt.show()
 # | LayerNorm over the channels | subtracts the mean of the channels, which moves along |
 # | BatchNorm | subtracts the mean over the batch, which moves along |
 #
-# In a network, $\gamma$ can therefore change the *path* of training, since gradients reach the
-# constant through another parameter, but no function becomes reachable that was not before. Zero
-# padding is the exception: padded zeros stay zero while their neighbours move.
+# Physicists call such a parameter a *gauge*: it can be set at will without changing what can be measured.
+# The two normalisation layers first:
 
 # %%
 layers = keras.layers
@@ -235,24 +255,53 @@ print("LayerNorm and BatchNorm: γ = 0 and γ = 3 give the same outputs")
 
 # %% [markdown]
 # For Dense and convolutions the package does the algebra: `fold_sgblend` returns a copy of a model in
-# which every $\gamma$ that can go is gone, its effect moved into the next bias.
+# which every $\gamma$ that can go is gone, its effect moved into the next bias. Zero padding is the
+# exception: padded zeros stay zero while their neighbours move, so the $\gamma$ before a padded
+# convolution has to stay.
 
 # %%
 model = keras.Sequential(
     [
-        keras.Input((4,)),
-        layers.Dense(8),
-        SGBlend(alpha=0.7, gamma=1.5),
-        layers.Dense(6, use_bias=False),
-        SSwish(beta=2.0, gamma=-0.4),
-        layers.Dense(3),
+        keras.Input((6, 6, 2)),
+        SGBlend(gamma=2.0, name="before_padding"),
+        layers.Conv2D(4, 3, padding="same"),
+        SGBlend(alpha=0.7, gamma=1.5, name="before_convolution"),
+        layers.Conv2D(4, 3),
+        layers.Flatten(),
+        SSwish(beta=2.0, gamma=-0.4, name="before_dense"),
+        layers.Dense(3, use_bias=False),
     ]
 )
 folded = fold_sgblend(model)
-difference = keras.ops.convert_to_numpy(model(data) - folded(data))
-left_over = [float(m.effective_parameters()["gamma"]) for m in folded.layers if hasattr(m, "gelu")]
-assert np.abs(difference).max() < 1e-5 and left_over == [0.0]
+images = np.random.default_rng(2).normal(size=(8, 6, 6, 2)).astype("float32")
+assert np.abs(keras.ops.convert_to_numpy(model(images) - folded(images))).max() < 1e-4
+left_over = {
+    site.name: float(site.effective_parameters()["gamma"])
+    for site in learnable_activations(folded).values()
+}
+assert left_over == {"before_padding": 2.0, "before_convolution": 0.0, "before_dense": 0.0}
 print("folded: same outputs, remaining γ:", left_over)
+
+# %% [markdown]
+# So $\gamma$ makes no function reachable that was not before. It can still change the *path* of training,
+# because the gradient now reaches the constant through two parameters. Below, two models compute the
+# same function; in one of them $\gamma$ learns. One step of gradient descent later they differ.
+
+# %%
+after_a_step = {}
+for learns in ((), ("gamma",)):
+    keras.utils.set_random_seed(5)
+    pair = keras.Sequential(
+        [layers.Dense(5), SGBlend(trainable_parameters=learns), layers.Dense(1)]
+    )
+    pair.compile(keras.optimizers.SGD(0.3), "mse")
+    before = keras.ops.convert_to_numpy(pair(data))
+    pair.train_on_batch(data, data[:, :1] + 1)
+    after_a_step[learns] = before, keras.ops.convert_to_numpy(pair(data))
+(start, fixed), (same_start, learned) = after_a_step.values()
+assert np.array_equal(start, same_start) and np.abs(fixed - learned).max() > 0.01
+print("the same before the step:", np.array_equal(start, same_start))
+print("the same after it:       ", np.allclose(fixed, learned, atol=0.01))
 
 # %% [markdown]
 # ## 5 · Slopes and bends in closed form
@@ -267,8 +316,7 @@ print("folded: same outputs, remaining γ:", left_over)
 # \partial f/\partial\gamma = -\alpha .
 # \end{aligned}$$
 #
-# These five lines are what the layer's hand-written gradient computes from $x$ alone. Note that all
-# three parameter derivatives are even in $x$, as section 3 demands.
+# The three parameter derivatives are even in $x$, as section 3 demands.
 
 # %%
 s, Phi = logistic(beta * x), normal_cdf(x)
@@ -288,9 +336,32 @@ assert sp.simplify(sp.diff(f, x, 2) - bend) == 0
 print("f″(0) =", sp.simplify(bend.subs(x, 0)))
 
 # %% [markdown]
-# The curvature at zero, $f''(0) = \tfrac{\alpha\beta}{2} + (1-\alpha)\sqrt{2/\pi}$, is also the largest
-# there is for $0\le\alpha\le1$, because each of the two parts bends most at zero. The two pure cases
-# have exact extrema:
+# The layer computes $f'$ and the parameter derivatives by these formulas, from $x$ and the parameters
+# alone. Automatic differentiation would store half a dozen arrays of the size of $x$ on the way forward;
+# here they are computed again on the way back. Does the layer's gradient say the same as the formulas? A
+# step of plain gradient descent with rate 1 on the mean output moves each parameter by exactly its
+# derivative, averaged over the inputs; a bias in front of the layer moves by the average of $f'$.
+
+# %%
+points = np.linspace(-4, 4, 201)
+site = SGBlend(a, b, c)
+model = keras.Sequential([keras.Input((1,)), layers.Dense(1, kernel_initializer="ones"), site])
+model.compile(keras.optimizers.SGD(1.0), lambda target, output: keras.ops.mean(output))
+model.train_on_batch(points[:, None], points[:, None])
+moved = [float(v) for v in site.effective_parameters().values()]
+expected = np.array([a, b, c]) - theory.parameter_gradient(points, a, b, c).mean(axis=1)
+assert np.allclose(moved, expected, atol=1e-5)
+bias = float(model.layers[0].get_weights()[1][0])
+slope = theory.closed_form("sgblend", 1, alpha=a, beta=b)(points)
+assert np.isclose(bias, -slope.mean(), atol=1e-5)
+print("one step moved α, β, γ by", np.round(np.subtract(moved, [a, b, c]), 3))
+
+# %% [markdown]
+# How steep and how bent can $f$ be? The largest $|f'|$ is the *Lipschitz constant*: inputs that differ by
+# $d$ give outputs that differ by at most that many times $d$, and gradients grow by at most that factor on
+# the way back through $f$. The curvature at zero, $f''(0) = \tfrac{\alpha\beta}{2} +
+# (1-\alpha)\sqrt{2/\pi}$, is the largest there is for $0\le\alpha\le1$ and $\beta > 0$, because each of the
+# two parts bends most at zero. The two pure cases have exact extrema:
 #
 # * **Swish** scales: $x\,\sigma(\beta x) = \tfrac1\beta\,(\beta x)\,\sigma(\beta x)$. Its minimum is
 #   $-W(1/e)/\beta = -0.27846/\beta$ at $x = -(1+W(1/e))/\beta$, with Lambert's $W$, and its largest
@@ -305,36 +376,28 @@ import mpmath as mp
 
 mp.mp.dps = 30
 W = mp.lambertw(mp.e**-1).real
-
-
-def gelu_slope(t):
-    return mp.ncdf(t) + t * mp.npdf(t)
-
-
-def swish_slope(t):
-    return mp.diff(lambda u: u / (1 + mp.exp(-u)), t)
-
-
-# %%
-place = mp.findroot(gelu_slope, -0.75)
-assert abs(theory.SWISH_DEPTH - W) < 1e-15
-assert abs(theory.minimum("gelu")[1] - place * mp.ncdf(place)) < 1e-12
-assert abs(theory.lipschitz("gelu")[1] - gelu_slope(mp.sqrt(2))) < 1e-12
+gelu = {0: lambda t: t * mp.ncdf(t), 1: lambda t: mp.ncdf(t) + t * mp.npdf(t)}
+swish_slope = lambda t: mp.diff(lambda u: u / (1 + mp.exp(-u)), t)  # noqa: E731
+place = mp.findroot(gelu[1], -0.75)
 steepest = mp.findroot(lambda t: mp.diff(swish_slope, t), 2.4)
+
+assert abs(theory.minimum("gelu")[1] - gelu[0](place)) < 1e-12
+assert abs(theory.lipschitz("gelu")[1] - gelu[1](mp.sqrt(2))) < 1e-12
 for value in (0.5, 1.0, 3.0):
     point, depth = theory.minimum("swish", beta=value)
     assert abs(depth + W / value) < 1e-12 and abs(point + (1 + W) / value) < 1e-6
     assert abs(theory.lipschitz("swish", beta=value)[1] - swish_slope(steepest)) < 1e-9
-print(
-    "Swish minimum",
-    mp.nstr(-W, 6),
-    "at",
-    mp.nstr(-1 - W, 6),
-    "· slope",
-    mp.nstr(swish_slope(steepest), 6),
-)
-print("GELU  minimum", mp.nstr(place * mp.ncdf(place), 6), "at", mp.nstr(place, 6), end=" · ")
-print("slope", mp.nstr(gelu_slope(mp.sqrt(2)), 6))
+    for share in (0.0, 0.3, 1.0):
+        largest = theory.curvature_bound("sgblend", alpha=share, beta=value)
+        assert abs(largest - theory.sgblend_curvature_at_zero(share, value)) < 1e-9
+print("Swish minimum", mp.nstr(-W, 6), "at", mp.nstr(-1 - W, 6), end=" · ")
+print("slope", mp.nstr(swish_slope(steepest), 6), "at", mp.nstr(steepest, 6))
+print("GELU  minimum", mp.nstr(gelu[0](place), 6), "at", mp.nstr(place, 6), end=" · ")
+print("slope", mp.nstr(gelu[1](mp.sqrt(2)), 6), "at", mp.nstr(mp.sqrt(2), 6))
+
+# %% [markdown]
+# The same numbers for some relatives. SG-Blend's dip lies between those of its parents, its largest slope
+# below both: the parents are steepest in different places, $\sqrt2$ and 2.4.
 
 # %%
 rows = {}
@@ -348,45 +411,53 @@ for name in ["relu", "gelu", "silu", "sgblend", "mish", "serf", "hard_silu", "so
         "largest |f″|": "∞" if np.isinf(bound) else f"{bound:.4f}",
     }
 assert rows["mish"]["minimum"] == "-0.30884" and rows["mish"]["at x ="] == "-1.19243"
-assert abs(theory.curvature_bound("sgblend") - theory.sgblend_curvature_at_zero(0.5, 1)) < 1e-9
+assert theory.minimum("silu")[1] < theory.minimum("sgblend")[1] < theory.minimum("gelu")[1]
+slopes = {name: theory.lipschitz(name)[1] for name in ("sgblend", "silu", "gelu")}
+assert slopes["sgblend"] < slopes["silu"] < slopes["gelu"]
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# The maps show how far $\alpha$ and $\beta$ can pull SG-Blend's own numbers. The **depth** of the dip
-# ranges from 0.07 to 0.93, mostly through small $\beta$ (a wide logistic noise lets large negative
-# values leak), while the **largest slope** stays between 1.02 and 1.13. For $0 \le \alpha \le 1$ it
-# can never exceed $1.09984\,\alpha + 1.12890\,(1-\alpha)$, with equality where both parents are
-# steepest at the same place, $\beta = 2.39936/\sqrt2 = 1.6966$; and it is never below 1, the slope at
-# $+\infty$. Whatever is learned, the blend can neither tame nor amplify the largest gradient by
-# more than some ten percent.
+# The maps show how far $\alpha$ and $\beta$ can pull these numbers. (The dot marks a fresh layer;
+# $\alpha = 0$ is left out, there $\beta$ has no effect.) The **depth** of the dip ranges from 0.07 to 0.93,
+# mostly through small $\beta$: a wide logistic noise lets large negative values leak. The **largest slope**
+# stays between 1.02 and 1.13. It can never exceed $1.09984\,\alpha + 1.12890\,(1-\alpha)$, with equality
+# where both parents are steepest at the same place, $\beta = 2.39936/\sqrt2 = 1.6966$; and it is never
+# below 1, the slope at $+\infty$. As long as $0\le\alpha\le1$ and $\beta > 0$, learning can change the
+# largest gradient of the activation by some ten percent, not more.
 
 # %%
 alphas, betas = np.linspace(0.02, 1, 29), np.linspace(0.3, 4, 33)
-depth = theory.sgblend_map("depth", alphas, betas)
+depth = -theory.sgblend_map("depth", alphas, betas)
 slope = theory.sgblend_map("lipschitz", alphas, betas)
 upper = 1.0998394 * alphas + 1.1289043 * (1 - alphas)
 assert np.all(slope <= upper + 1e-6) and 1.02 < slope.min() < slope.max() < 1.13
-assert -0.93 < depth.min() < -0.92 and -0.075 < depth.max() < -0.065
+assert 0.92 < depth.max() < 0.93 and 0.065 < depth.min() < 0.075
+assert depth[betas > 1].max() < 0.3  # all that is deeper has small β
 meeting = theory.lipschitz("sgblend", alpha=0.4, beta=2.3993573 / np.sqrt(2))[1]
 assert abs(meeting - (0.4 * 1.0998394 + 0.6 * 1.1289043)) < 1e-6
 print(f"depth  from {depth.min():.3f} to {depth.max():.3f}")
 print(f"slope  from {slope.min():.3f} to {slope.max():.3f}")
+
+# %%
 figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.1), sharey=True)
-for axes, values, title in zip(
-    panels, (depth, slope), ("minimum of f", "largest slope"), strict=True
-):
-    image = axes.contourf(alphas, betas, values, levels=14, cmap="cividis")
-    lines = axes.contour(
-        alphas, betas, values, levels=image.levels[::3], colors="white", linewidths=0.7
-    )
+maps = [
+    (
+        depth,
+        "depth of the dip",
+        [0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.32, 0.4, 0.5, 0.65, 0.95],
+    ),
+    (slope, "largest slope", np.arange(1.02, 1.131, 0.01)),
+]
+for axes, (values, title, levels) in zip(panels, maps, strict=True):
+    colours = plt.cm.colors.BoundaryNorm(levels, 256)
+    image = axes.contourf(alphas, betas, values, levels=levels, norm=colours, cmap="cividis")
+    lines = axes.contour(alphas, betas, values, levels=levels[1::2], colors="white", linewidths=0.7)
+    axes.clabel(lines, fmt="%.2f", fontsize=9)
     axes.plot(0.5, 1.0, "o", color="#D55E00", markersize=9, markeredgecolor="white")
     axes.set(title=title, xlabel="α", ylabel="β" if axes is panels[0] else "")
     axes.grid(False)
-    figure.colorbar(image, ax=axes, format="%.2f" if values is depth else "%.3f")
+    figure.colorbar(image, ax=axes, ticks=levels[::2], format="%.2f")
 plt.show()
-
-# %% [markdown]
-# The dot marks a fresh layer. ($\alpha = 0$ is left out: there $\beta$ has no effect.)
 
 # %% [markdown]
 # ## 6 · Tails: what the logistic half adds
@@ -398,14 +469,27 @@ plt.show()
 #
 # $$f'(x) \;\sim\; \alpha\,(1 + \beta x)\,e^{\beta x}, \qquad x \to -\infty .$$
 #
-# At $x=-6$ GELU's slope is below $10^{-7}$, SG-Blend's about $-0.006$. A unit whose inputs have drifted
-# to the left can still be called back by the gradient. That is the one property of the blend that
-# GELU has not got; SiLU has it too.
+# At $x=-6$ GELU's slope is below $10^{-7}$ in size, SG-Blend's is about $-0.006$. A unit whose inputs have
+# drifted to the left can still be called back by the gradient. This is what the logistic half adds to
+# GELU; SiLU has more of it. (In the figure, the spikes that point down mark the minimum of each function,
+# where the slope changes sign.)
 
 # %%
 far = -np.linspace(12, 30, 19)
 ratio = theory.closed_form("sgblend", 1)(far) / (0.5 * (1 + far) * np.exp(far))
 assert np.abs(ratio - 1).max() < 2e-2  # tanh in float64 limits the tail, not the formula
+normal_tail = far[:3] * np.exp(-(far[:3] ** 2) / 2) / np.sqrt(2 * np.pi)  # x φ(x)
+assert all(
+    abs((mp.ncdf(t) + t * mp.npdf(t)) / n - 1) < 0.02
+    for t, n in zip(far[:3], normal_tail, strict=True)
+)
+shifted = theory.closed_form("sgblend", gamma=0.8)
+assert abs(shifted(40.0) - (40.0 - 0.4)) < 1e-12 and abs(shifted(-200.0) + 0.4) < 1e-12
+at_six = {n: float(theory.closed_form(n, 1)(-6)) for n in ("gelu", "sgblend", "silu")}
+assert -1e-7 < at_six["gelu"] < 0 and abs(at_six["sgblend"] + 0.006) < 5e-4
+assert at_six["silu"] < at_six["sgblend"]
+
+# %%
 tail = pd.DataFrame(
     {
         n: [f"{float(theory.closed_form(n, 1)(p)):.1e}" for p in (-2, -4, -6)]
@@ -418,13 +502,12 @@ figure, axes = plt.subplots(figsize=(7.2, 3.8))
 for name in ["gelu", "sgblend", "silu", "mish"]:
     values = np.abs(theory.closed_form(name, 1)(left_points))
     axes.semilogy(left_points, values, **{**activation_style(name), "marker": ""})
-axes.set(title="|f′| left of zero", xlabel="x", ylim=(1e-10, 2), ylabel="|f′(x)|, logarithmic")
+axes.set(
+    title="$|f'|$ left of zero", xlabel="$x$", ylim=(1e-10, 2), ylabel="$|f'(x)|$, logarithmic"
+)
 axes.legend(loc="lower right")
 plt.show()
 tail
-
-# %% [markdown]
-# The spikes that point down mark the minimum of each function, where the slope changes sign.
 
 # %% [markdown]
 # ## 7 · Three functions called GELU
@@ -442,6 +525,10 @@ for form in ("tanh", "sigmoid"):
     for order, what in ((0, "f"), (1, "f′")):
         place, size = theory.gelu_error(form, order)
         rows[f"{form} form, error of {what}"] = {"largest": f"{size:.5f}", "at |x|": f"{place:.2f}"}
+assert theory.gelu_error("tanh")[1] < 0.0005
+assert 40 < theory.gelu_error("sigmoid")[1] / theory.gelu_error("tanh")[1] < 45
+swish = theory.closed_form("swish", beta=1.702)(grid)
+assert np.allclose(theory.closed_form("gelu_sigmoid")(grid), swish, atol=1e-12)
 assert abs(theory.gelu_error("sigmoid")[1] - 0.0203) < 5e-5
 assert abs(theory.gelu_error("sigmoid")[0] - 2.27) < 5e-3
 alpha_effect = theory.parameter_gradient(grid, 0.5, 1.702, 0.0, "sigmoid")[0]
@@ -452,7 +539,7 @@ for axes, form in zip(panels, ("tanh", "sigmoid"), strict=True):
     error = theory.closed_form(f"gelu_{form}")(grid) - theory.closed_form("gelu")(grid)
     axes.plot(grid, error, color="#0072B2")
     axes.axhline(0, color="#6b6b6b", linewidth=0.8)
-    axes.set(title=f"{form} form − GELU", xlabel="x", xlim=(-6, 6))
+    axes.set(title=f"{form} form − GELU", xlabel="$x$", xlim=(-6, 6))
 plt.show()
 pd.DataFrame(rows).T
 
@@ -482,8 +569,8 @@ for published in (True, False):
 # $\beta$ is drawn from Glorot's uniform distribution, which for one weight means
 # $U(-\sqrt3, \sqrt3)$, and clipped to $[0.1, 10]$ only after the first update. Half of all runs
 # thus begin with an inverted Swish, which passes the negative inputs and holds back the positive ones.
-# Near $\beta = -1.702$ the two halves cancel exactly and the "activation" is the straight line $x/2$:
-# $x\,\sigma(-kx) + x\,\sigma(kx) = x$, section 3 in its plainest form.
+# At the end of that range, at $\beta = -1.702$, the bends of the two halves cancel and the "activation" is
+# the straight line $x/2$, since $x\,\sigma(-kx) + x\,\sigma(kx) = x$: section 3 in its plainest form.
 
 # %%
 keras.utils.set_random_seed(4)
@@ -497,6 +584,9 @@ for push in (-50.0, 50.0):
     reach.append(float(starts[0].effective_parameters()["alpha"]))
 assert np.allclose(reach, [0.2689, 0.7311], atol=1e-3)
 print("α after a push to either side:", np.round(reach, 3))
+beta_weight = starts[0].trainable_variables[1]
+clipped = beta_weight.constraint(keras.ops.convert_to_tensor([-1.7]))
+assert abs(float(keras.ops.convert_to_numpy(clipped)[0]) - 0.1) < 1e-6  # after the first update
 straight = theory.closed_form("sgblend_sigmoid", beta=-1.702)(grid)
 assert np.abs(straight - grid / 2).max() < 1e-12
 
@@ -504,10 +594,12 @@ assert np.abs(straight - grid / 2).max() < 1e-12
 figure, axes = plt.subplots(figsize=(7.2, 3.8))
 for value in np.linspace(-1.7, 1.7, 18):
     curve = theory.closed_form("sgblend_sigmoid", beta=value)(grid)
-    axes.plot(grid, curve, color="#CC79A7" if value < 0 else "#009E73", linewidth=1.2)
-axes.plot([], [], color="#CC79A7", label="β drawn below 0")
+    line = {"color": "#CC79A7", "linestyle": "--"} if value < 0 else {"color": "#009E73"}
+    axes.plot(grid, curve, linewidth=1.2, **line)
+axes.plot([], [], color="#CC79A7", linestyle="--", label="β drawn below 0")
 axes.plot([], [], color="#009E73", label="β drawn above 0")
-axes.set(title="Functions the published layer may start with", xlabel="x", xlim=(-5, 5))
+axes.set(title="Functions the published layer may start with", xlabel="$x$", ylabel="$f(x)$")
+axes.set(xlim=(-5, 5), ylim=(-3, 5.4))
 axes.legend(loc="upper left")
 plt.show()
 
@@ -517,11 +609,19 @@ plt.show()
 # `SGBlend(parameterization="published")` reproduces the behaviour above for the experiments that need
 # it.
 
+# %%
+row = grid[None].astype("float32")
+for share, parent in [(0.0, make_activation("gelu")), (1.0, SSwish(1.3, 0.2))]:
+    difference = SGBlend(share, 1.3, 0.2)(row) - parent(row)
+    assert np.abs(keras.ops.convert_to_numpy(difference)).max() < 1e-6
+print("α = 0 is GELU, α = 1 is SSwish")
+
 # %% [markdown]
 # ## 10 · Turn the knobs
 #
-# In JupyterLab the next cell shows three sliders. Elsewhere it shows what they would: one parameter at
-# a time, the other two at their start.
+# In JupyterLab the last cell of this section shows three sliders. Elsewhere it shows what they would: one
+# parameter at a time, the other two at their start. Look at the lower right panel: five values of
+# $\gamma$, one curve.
 
 # %%
 START = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
@@ -531,7 +631,7 @@ def draw(axes_pair, parameters, **line):
     for order, axes in enumerate(axes_pair):
         known = parameters if order == 0 else {k: v for k, v in parameters.items() if k != "gamma"}
         axes.plot(grid, theory.closed_form("sgblend", order, **known)(grid), **line)
-        axes.set(xlim=(-5, 5), ylim=[(-1.5, 3), (-0.4, 1.3)][order], xlabel="x")
+        axes.set(xlim=(-5, 5), ylim=[(-1.5, 3), (-0.4, 1.3)][order], xlabel="$x$")
 
 
 def explore(alpha=0.5, beta=1.0, gamma=0.0):
@@ -542,8 +642,8 @@ def explore(alpha=0.5, beta=1.0, gamma=0.0):
             style = {**activation_style(name), "marker": "", "linewidth": 1.2}
             axes.plot(grid, theory.closed_form(name, order)(grid), **style)
     draw(panels, {"alpha": alpha, "beta": beta, "gamma": gamma}, color="#D55E00", label="SG-Blend")
-    panels[0].set_title("f")
-    panels[1].set_title("f′")
+    panels[0].set_title("$f(x)$")
+    panels[1].set_title("$f'(x)$")
     panels[0].legend(loc="upper left")
     plt.show()
 
@@ -565,9 +665,11 @@ def one_at_a_time():
             draw(pair, {**START, name: value}, color=shade, label=f"{value:g}", linewidth=1.5)
         pair[0].set(title={"alpha": "α", "beta": "β", "gamma": "γ"}[name], xlabel="")
         pair[0].legend(fontsize=9, loc="upper left")
-    panels[0, 0].set_ylabel("f(x)")
-    panels[1, 0].set_ylabel("f′(x)")
+    panels[0, 0].set_ylabel("$f(x)$")
+    panels[1, 0].set_ylabel("$f'(x)$")
     plt.show()
+    drawn = [line.get_ydata() for line in panels[1, 2].lines]
+    assert len(drawn) == 5 and all(np.array_equal(drawn[0], other) for other in drawn)
 
 
 # %%
@@ -585,23 +687,23 @@ else:
     one_at_a_time()
 
 # %% [markdown]
-# Look at the lower right panel: five values of $\gamma$, one curve.
-
-# %% [markdown]
 # ## What was found
 #
 # * SG-Blend is $x$ times the distribution function of a logistic–normal mixture, minus a constant; it
 #   is also half the identity plus an even function, and only that even function is learned.
 # * $f'(x) + f'(-x) = 1$ holds for SG-Blend and SSwish, and equally for ReLU, GELU, every Swish,
 #   Hard SiLU, Softplus and Squareplus. SSwish adds no symmetry to Swish: its derivative *is* Swish's.
-# * $\gamma$ is absorbed exactly by the next bias, LayerNorm or BatchNorm; `fold_sgblend` does it.
-# * The Lipschitz constant stays between 1.02 and 1.13 over $0\le\alpha\le1$, $0.3\le\beta\le4$, where the dip's
-#   depth varies thirteenfold; the left tail is exponential for every $\alpha > 0$ where GELU's is Gaussian.
+# * $\gamma$ is a gauge: the next bias, LayerNorm or BatchNorm absorbs it exactly, and `fold_sgblend` does it
+#   for a trained model. It can change the path of training, not what can be reached.
+# * The Lipschitz constant stays between 1.02 and 1.13 over $0\le\alpha\le1$, $0.3\le\beta\le4$, where the
+#   depth of the dip varies thirteenfold; the left tail is exponential for every $\alpha > 0$ where GELU's is
+#   Gaussian.
 # * With the sigmoid form of GELU, SG-Blend is a blend of two Swishes. The published parameterization
 #   keeps $\alpha$ within [0.269, 0.731] and starts every other run with an inverted Swish.
 #
-# How these shapes act on gradients in deep networks, and whether data can tell $\alpha$ from $\beta$,
-# is the subject of the next notebook.
+# So two numbers, $\alpha$ and $\beta$, change one even curve a little. Two questions follow. What does that
+# change do to gradients in a *deep* network? And can data tell $\alpha$ from $\beta$ at all? The next
+# notebook answers both.
 #
 # ---
 # Previous: [00 · Start here](00_start_here.ipynb) · Next:
