@@ -308,6 +308,18 @@ def test_token_readings_by_hand():
     assert found["nll_all"] == 4.5 and found["nll_real"] == (45 - 3 - 4) / 8
     # Copying the visible next word fails once: at the last position of the full row.
     assert found["copy_accuracy_all"] == 0.9 and found["copy_accuracy_real"] == 0.875
+    assert found["unknown_share"] == 0
+
+
+def test_saying_unknown_is_never_right():
+    target = np.array([[BOS, 5, UNK, EOS, PAD]])
+    rows = Framed([("", "")], target, target, np.array([True]))
+    found = readings.token_readings(target[:, 1:], np.zeros((1, 4)), rows)
+    assert found["unknown_share"] == pytest.approx(1 / 3, abs=1e-5)
+    assert found["accuracy_all"] == 0.75 and found["accuracy_real"] == pytest.approx(
+        2 / 3, abs=1e-5
+    )
+    assert found["copy_accuracy_all"] == 0.75
 
 
 def test_published_bleu_by_hand():

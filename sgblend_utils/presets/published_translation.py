@@ -28,7 +28,7 @@ PRESETS: Presets = {
     ("wmt14", "published", "mini"): {
         **PUBLISHED,
         "max_samples": 3000,
-        "vocabulary_cap": 600,
+        "vocabulary_cap": 700,
         "length": 20,
         "epochs": 6,
         "learning_rate": 3e-3,

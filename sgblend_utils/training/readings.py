@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
-from sgblend_utils.datasets.text import EOS, PAD, Subwords
+from sgblend_utils.datasets.text import EOS, PAD, UNK, Subwords
 from sgblend_utils.datasets.words import END, Framed, FramedBatches, Words, filled, split
 from sgblend_utils.decoding import until_eos
 from sgblend_utils.metrics import translation_scores
@@ -80,16 +80,17 @@ def published_bleu(outputs: Sequence[Sequence[str]], references: Sequence[str]) 
 def token_readings(predicted: np.ndarray, nll: np.ndarray, rows: Framed) -> dict[str, float]:
     """Teacher-forced accuracy and cross-entropy, over all positions and over real words alone.
 
-    `copy_accuracy_…` is what a model gets that repeats the next word of its own input, which is
-    the answer: right everywhere but at the last position, where it says padding.
+    Saying "unknown" of an unknown word is never right: with a capped vocabulary it would be the
+    easiest guess of all.  `copy_accuracy_…` is what a model gets that repeats the next word of its
+    own input, which is the answer; at the last position, where there is none, it says padding.
     """
     labels = rows.labels()
-    real = labels != PAD
+    real, known = labels != PAD, labels != UNK
     copied = np.pad(rows.inputs()["target"][:, 1:], ((0, 0), (0, 1)), constant_values=PAD)
-    out = {"padding_share": np.mean(~real)}
+    out = {"padding_share": np.mean(~real), "unknown_share": np.mean(~known[real])}
     for name, where in (("all", np.ones_like(real)), ("real", real)):
-        out[f"accuracy_{name}"] = np.mean((predicted == labels)[where])
-        out[f"copy_accuracy_{name}"] = np.mean((copied == labels)[where])
+        out[f"accuracy_{name}"] = np.mean((known & (predicted == labels))[where])
+        out[f"copy_accuracy_{name}"] = np.mean((known & (copied == labels))[where])
         out[f"nll_{name}"] = np.mean(nll[where], dtype="float64")
     return {name: round(float(value), 5) for name, value in out.items()}
 
