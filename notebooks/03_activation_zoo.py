@@ -15,14 +15,20 @@
 # %% [markdown]
 # # 03 · The activation zoo
 #
+# **Where we are.** [Notebook 01](01_activation_derivation.ipynb) took SG-Blend's formula apart,
+# [notebook 02](02_gradient_analysis.ipynb) followed its gradients through deep networks and predicted that
+# training can hardly tell $\alpha$ from $\beta$. Both looked at a handful of functions, on paper or nearly so.
+# This one asks: **where does SG-Blend stand among all the activations one might use, what does it cost in
+# practice, and does a network that learns bear the prediction out?**
+#
 # **Claim of this notebook.** Sixteen activations, one factory: `make_activation(name)` gives a fresh Keras
 # layer that can be dropped into any model, saved, run in half precision, shared per channel or over the
-# whole layer. Put side by side, SG-Blend is an ordinary member of its family: its minimum, slope and
-# critical gain lie between GELU's and SiLU's, at three parameters a site and one and a half to three times GELU's own cost. On
-# digits, different starts learn nearly the same function through very different values of $\alpha$ and
-# $\beta$, as the previous notebook predicts.
+# whole layer. Put side by side, SG-Blend is an ordinary member of its family: its minimum and critical
+# gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site and
+# about twice GELU's own cost. On digits, different starts learn nearly the same function
+# through very different values of $\alpha$ and $\beta$, as predicted.
 #
-# *Needs* scikit-learn's digits. *Takes* under a minute.
+# *Needs* scikit-learn's digits. *Takes* a minute or two.
 
 # %%
 from sgblend_utils.notebook import setup, side_by_side
@@ -30,6 +36,7 @@ from sgblend_utils.notebook import setup, side_by_side
 setup()
 
 import functools
+import time
 
 import keras
 import matplotlib.pyplot as plt
@@ -38,14 +45,14 @@ import pandas as pd
 
 from sgblend_utils import theory
 from sgblend_utils.activations import ACTIVATIONS, SGBlend, make_activation
-from sgblend_utils.bench import activation_costs
+from sgblend_utils.bench import activation_costs, forward_backward
 from sgblend_utils.style import LABELS, PALETTE
 
 # %% [markdown]
 # ## 1 · Gallery
 #
-# Each panel shows $f$ (solid), $f'$ (dashed) and $f''$ (dotted). Where a curve breaks, the derivative
-# jumps.
+# Each panel shows $f$ (solid), $f'$ (dashed) and $f''$ (dotted), at the values of the parameters that a fresh
+# layer has. Where a curve breaks, the derivative jumps. Layer and formula agree, in every panel.
 
 # %%
 grid = np.linspace(-4, 4, 801)
@@ -66,8 +73,12 @@ def panel(axes, name):
 figure, panels = plt.subplots(4, 4, figsize=(11, 9.6), sharex=True, sharey=True)
 for axes, name in zip(panels.flat, ACTIVATIONS, strict=True):
     panel(axes, name)
+    own = keras.ops.convert_to_numpy(make_activation(name)(grid[None].astype("float32")))[0]
+    assert np.abs(own - theory.closed_form(name)(grid)).max() < 1e-5
+for axes in panels[-1]:
+    axes.set_xlabel("$x$")
 handles = [plt.Line2D([], [], color="#222222", linestyle=d) for d in ("-", "--", ":")]
-figure.legend(handles, ["f", "f′", "f″"], loc="outside lower center", ncols=3)
+figure.legend(handles, ["$f$", "$f'$", "$f''$"], loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
@@ -75,8 +86,10 @@ plt.show()
 #
 # One row per activation, from the closed forms: the **minimum** and where it is; the **largest slope**
 # (Lipschitz constant) and the **largest curvature**; the **critical gain** at unit variance, at which
-# gradients neither grow nor shrink (notebook 02; a dash where no bias variance can hold the variance);
-# whether $f(x) - f(-x) = x$ (notebook 01); and the number of **parameters** at a site of 512 units.
+# gradients neither grow nor shrink, that is $\chi_1 = 1$ (notebook 02; a dash where no bias variance can hold
+# the variance); whether $f(x) - f(-x) = x$ (notebook 01); and the number of **parameters** at a site of 512
+# units. SG-Blend's minimum and critical gain lie between those of its parents, GELU and SiLU. Its largest
+# slope lies below both, because the parents are steepest in different places.
 
 
 # %%
@@ -103,19 +116,17 @@ assert table.loc["SG-Blend", "parameters"] == 3 and table.loc["PReLU", "paramete
 assert (
     table.loc["ReLU", "critical gain"] == "1.4142" and table.loc["GELU", "largest |f′|"] == "1.1289"
 )
-for column in ("minimum", "largest |f′|", "critical gain"):
-    low, mid, high = sorted(table.loc[["GELU", "SG-Blend", "SiLU"], column].astype(float))
-    assert column == "largest |f′|" or mid == float(table.loc["SG-Blend", column])
+for column in ("minimum", "critical gain", "largest |f′|"):
+    own, *parents = table.loc[["SG-Blend", "GELU", "SiLU"], column].astype(float)
+    between = min(parents) < own < max(parents)
+    assert own < min(parents) if column == "largest |f′|" else between
 table
 
 # %% [markdown]
-# Only the largest slope is an exception to "in between": a mixture of two gates that are steepest in
-# different places is nowhere as steep as either.
-#
-# What does each cost? The time of a compiled forward and backward pass over 512 × 512 numbers, as a
-# multiple of GELU's, measured in turns; the median of 61 rounds. The machine of the committed outputs was busy
-# training at the time, so read the column to its first digit. Times differ from machine to machine, and the
-# test of this notebook does not compare them.
+# What does each cost? The last column gives the time of a compiled forward and backward pass over 512 × 512
+# numbers, as a multiple of GELU's, measured in turns with it; the median of 61 rounds. The machine of the
+# committed outputs was busy training at the time, so read the column to its first digit. Times differ from
+# machine to machine, so the test of this notebook compares no digits.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -123,19 +134,48 @@ costs = activation_costs(list(ACTIVATIONS), shape=(512, 512), rounds=61).set_ind
 table["cost, × GELU"] = [f"{costs.loc[name, 'ratio']:.1f}" for name in ACTIVATIONS]
 table.drop(columns=["at x =", "f(x) − f(−x) = x"])
 
+# %% [markdown]
+# SG-Blend is dearer than GELU: two gates and three learned numbers. Written down naively and left to
+# automatic differentiation it is dearer still, because of three sums over all elements, for $\alpha$, $\beta$
+# and $\gamma$, that XLA, the compiler of TensorFlow and JAX, does not vectorise on a CPU. The layer's own
+# gradient stores only $x$ and arranges the sums so that it does. Both, timed in turns, by the
+# fastest round of each:
+
+
 # %%
-assert set(costs.index) == set(ACTIVATIONS) and (costs["ratio"] > 0).all()
-assert abs(costs.loc["gelu", "ratio"] - 1) < 0.5
-print(len(costs), "activations timed on", keras.backend.backend())
+class Naive(SGBlend):
+    """The definition as it stands, differentiated by the backend."""
+
+    def call(self, x):
+        a, b, c = (keras.ops.reshape(v, ()) for v in self.trainable_variables)
+        return a * (x * keras.ops.sigmoid(b * x) - c) + (1 - a) * keras.ops.gelu(x, False)
+
+
+sample = np.random.default_rng(0).normal(size=(512, 512)).astype("float32")
+timed = {kind: forward_backward(kind(), sample) for kind in (SGBlend, Naive)}
+seconds = {kind: [] for kind in timed}
+for _ in range(63):
+    for kind, step in timed.items():
+        started = time.perf_counter()
+        step()
+        seconds[kind].append(time.perf_counter() - started)
+by_kind = {kind: min(values) for kind, values in seconds.items()}  # other work only slows
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+print(f"naive over hand-written: {by_kind[Naive] / by_kind[SGBlend]:.1f}")
+assert set(costs.index) == set(ACTIVATIONS) and abs(costs.loc["gelu", "ratio"] - 1) < 0.5
+assert costs.loc["sgblend", "ratio"] > 1
+assert keras.backend.backend() == "torch" or by_kind[Naive] > by_kind[SGBlend]
 
 # %% [markdown]
-# Written naively, SG-Blend costs six to eight times as much as GELU under XLA on a CPU: three sums over all
-# elements, for $\alpha$, $\beta$ and $\gamma$, that the compiler does not vectorise. The layer's own
-# gradient stores only $x$ and arranges the sums so that it does. What is left of the difference inside a
-# network, where matrix products dominate, is measured in the notebook on overhead.
+# What is left of the difference inside a network, where matrix products take most of the time, is smaller;
+# the later notebooks measure it with whole training runs.
 
 # %% [markdown]
 # ## 3 · Drop it into a model
+#
+# From here on the layers are put to use, on small images of handwritten digits.
 
 # %%
 from sklearn.datasets import load_digits
@@ -145,6 +185,9 @@ digits = load_digits()
 train_x, test_x, train_y, test_y = train_test_split(
     (digits.data / 16).astype("float32"), digits.target, test_size=0.25, random_state=0
 )
+
+# %% [markdown]
+# A model with SG-Blend in it takes five lines, from definition to accuracy:
 
 # %%
 model = keras.Sequential([keras.layers.Dense(128), SGBlend(), keras.layers.Dense(10)])
@@ -157,12 +200,28 @@ assert accuracy > 0.93
 print("more than 93 % of the held-out digits are right:", accuracy > 0.93)
 
 # %% [markdown]
-# The class is a Keras layer like any other. It goes into a functional model or a subclass; `from
-# sgblend_utils.activations import SGBlend` is all that is needed, and
-# `make_activation("sgblend", alpha=0.2)` does the same by name. Always make a **fresh** layer per site: an
-# instance used twice shares its $\alpha$, $\beta$ and $\gamma$ between both places (which is what the
-# published models do, without saying so).
-#
+# The class is a Keras layer like any other, and `make_activation("sgblend", alpha=0.2)` makes the same by
+# name. Always make a **fresh** layer per site: an instance used twice shares its $\alpha$, $\beta$ and $\gamma$
+# between both places (which is what the published models do, without saying so).
+
+# %%
+assert make_activation("sgblend", alpha=0.2).get_config()["alpha"] == 0.2
+
+
+def functional(first, second):
+    """A functional model with two sites of an activation."""
+    start = keras.Input((4,))
+    return keras.Model(start, second(keras.layers.Dense(4)(first(start))))
+
+
+shared, learned = SGBlend(), {}
+for kind, model_of in [("one instance twice", (shared, shared)), ("fresh", (SGBlend(), SGBlend()))]:
+    names = [w.name for w in functional(*model_of).trainable_weights]
+    learned[kind] = sum(name in ("alpha", "beta", "gamma") for name in names)
+assert learned == {"one instance twice": 3, "fresh": 6}
+print("learned by two sites:", learned)
+
+# %% [markdown]
 # ## 4 · Save it, load it
 #
 # The published class could not be loaded again. Here every argument is part of the configuration, and the
@@ -215,9 +274,8 @@ pd.DataFrame(rows).set_index("")
 # ## 6 · Half precision
 #
 # Under a `mixed_float16` or `mixed_bfloat16` policy the layer takes and gives half-precision numbers,
-# computes in float32 in between, and keeps $\alpha$, $\beta$, $\gamma$ and their gradients in float32. The
-# result is the float64 result rounded once: half a unit in the last place, for any input the format can
-# hold.
+# computes in float32 in between, and keeps $\alpha$, $\beta$, $\gamma$ in float32. The
+# result is the float64 result rounded once: half a unit in the last place, for $|x|$ up to $10^4$.
 
 # %%
 magnitudes = np.geomspace(1e-2, 1e4, 500)
@@ -228,18 +286,17 @@ for dtype, bits, colour in (("float16", 11, "#0072B2"), ("bfloat16", 8, "#D55E00
     x = keras.ops.cast(np.concatenate([-magnitudes[::-1], magnitudes])[None], dtype)
     y = keras.ops.convert_to_numpy(keras.ops.cast(layer(x), "float32")).astype("float64")[0]
     x = keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")).astype("float64")[0]
+    assert {str(v.dtype) for v in layer.trainable_variables} == {"float32"}
     exact = theory.closed_form("sgblend")(x)
     normal = np.abs(exact) > 1e-4  # below, float16 has fewer bits
     unit = 2.0 ** (np.floor(np.log2(np.abs(exact[normal]))) - bits + 1)
     error = np.abs(y - exact)[normal] / unit
     worst[dtype] = error.max()
-    axes.plot(x[normal], error, ".", markersize=3, color=colour, label=dtype)
-axes.set(
-    title="error of SG-Blend, in units of the last place",
-    xscale="symlog",
-    xlabel="x",
-    ylim=(0, 0.72),
-)
+    mark = {"float16": ".", "bfloat16": "+"}[dtype]
+    axes.plot(x[normal], error, mark, markersize=4, color=colour, label=dtype)
+axes.set_xscale("symlog", linthresh=0.01)
+axes.set(title="error of SG-Blend, in units of the last place", xlabel="$x$", ylim=(0, 0.72))
+axes.set_xticks([-10, -1, -0.1, 0, 0.1, 1, 10, 100, 1000, 10000])
 axes.legend(loc="upper right", ncols=2)
 plt.show()
 assert max(worst.values()) < 0.51
@@ -252,7 +309,7 @@ print("largest error in units of the last place:", {k: float(v.round(2)) for k, 
 # a product of two linear maps of which one passes through it: GEGLU, SwiGLU
 # ([Shazeer 2020](https://arxiv.org/abs/2002.05202)). A third matrix comes in, so the width must shrink to
 # about two thirds for a fair comparison. `GatedFeedForward` takes the width of the plain block and does
-# that arithmetic.
+# that arithmetic; the translation model of the later notebooks does the same with `gated=True`.
 
 # %%
 from sgblend_utils.activations import GATED, GatedFeedForward, matched_width
@@ -268,15 +325,17 @@ for d_model, d_ff in [(128, 512), (256, 1024), (512, 2048)]:
         "gated parameters": f"{block.count_params():,}",
     }
     assert abs(block.count_params() - plain) <= 3 * d_model
+    assert abs(matched_width(d_model, d_ff) - 2 * d_ff / 3) < 1
 print("variants:", GATED)
 pd.DataFrame(rows).T
 
 # %% [markdown]
 # ## 8 · What α, β and γ learn
 #
-# Six networks of two hidden layers learn the digits side by side, from the same weights and in the same
-# order. They differ only in where SG-Blend starts: in the middle, at GELU, at Swish, at a narrow gate, as
-# published with an inverted $\beta$; and one network has GELU for comparison.
+# Notebook 02 predicted that training moves $\alpha$ and $\beta$ along a valley in which the function hardly
+# changes. Six networks of two hidden layers learn the digits side by side, from the same weights and in the
+# same order. They differ only in where SG-Blend starts: in the middle, at GELU, at Swish, at a narrow gate,
+# as published with an inverted $\beta$; and one network has GELU for comparison.
 
 # %%
 STARTS = {
@@ -316,6 +375,14 @@ logits = {s: keras.ops.convert_to_numpy(v) for s, v in model(test_x).items()}
 right = {s: np.mean(v.argmax(axis=1) == test_y) for s, v in logits.items()}
 paths = {key: np.array(values) for key, values in trace.items()}
 
+# %% [markdown]
+# Circles are starts, squares are ends; the darker the ground, the worse $\alpha$ and $\beta$ can be told
+# apart. The paths do not meet. The start at Swish stays to the right of the start in the middle, the narrow
+# gate stays narrow, and the network that began with an inverted Swish has its $\beta$ thrown to +0.1 by the
+# constraint. The start at GELU leaves the other way: at $\alpha = 0$ nothing pulls on
+# $\beta$, $\alpha$ turns **negative**, and what is learned is no mixture at all but an extrapolation beyond
+# GELU. (Nothing in the definition forbids it; whoever wants a mixture must constrain $\alpha$.)
+
 # %%
 alphas, betas = np.linspace(-1.1, 1.3, 61), np.linspace(-1.3, 3.4, 93)
 conditions = np.minimum(theory.condition_map(alphas, betas), 8)
@@ -349,13 +416,15 @@ handles, labels = panels[2].get_legend_handles_labels()
 figure.legend(handles, labels, loc="outside lower center", ncols=5)
 plt.show()
 
-# %% [markdown]
-# Circles are starts, squares are ends; the darker the ground, the worse $\alpha$ and $\beta$ can be told
-# apart. The paths do not meet. The start at Swish stays to the right of the start in the middle, the narrow
-# gate stays narrow, and the network that began with an inverted Swish lets the constraint throw $\beta$
-# to +0.1 and stops on the way. The start at GELU leaves the other way: at $\alpha = 0$ nothing pulls on
-# $\beta$, $\alpha$ turns **negative**, and what is learned is no mixture at all but an extrapolation beyond
-# GELU. (Nothing in the definition forbids it; whoever wants a mixture must constrain $\alpha$.)
+# %%
+end = {start: paths[start, 1][-1] for start in LEARNERS}  # hidden layer 2
+assert end["at_swish"][0] - end["middle"][0] > 0.3 and end["narrow"][1] - end["middle"][1] > 0.8
+assert end["at_gelu"][0] < 0
+assert theory.parameter_gradient(grid, 0.0, 1.0, 0.0)[1].max() == 0  # nothing pulls on β at α = 0
+published = paths["published", 1]
+assert np.all((published[:, 0] > 0.268) & (published[:, 0] < 0.732))
+assert published[0, 1] < 0 and published[1:, 1].min() >= 0.1 - 1e-6
+print("at_gelu: α < 0 · published: α within [0.269, 0.731], β from below zero to above 0.1")
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -366,12 +435,13 @@ pd.DataFrame(ends).T.round(3)
 
 # %% [markdown]
 # Are these different solutions? Compare the learned *functions*, with the constant removed that the next bias
-# takes away, in the root mean square over $N(0, 1)$. The values above differ from machine to machine; what
-# is asserted here does not.
+# takes away, in the root mean square over $N(0, 1)$. Three starts end at three settings of $\alpha$ and $\beta$
+# that a table would report as three findings, and at one function. The fourth start's function does differ,
+# and yet its network classifies the digits as well as the rest, and as well as GELU. (The values
+# above differ from machine to machine; what is asserted here does not.)
 
 # %%
 z, w = theory.gaussian_rule()
-end = {start: paths[start, 1][-1] for start in LEARNERS}
 
 
 def learned(start):
@@ -385,17 +455,12 @@ def distance(first, second):
 
 accuracies = np.array(list(right.values()))
 assert accuracies.min() > 0.93 and np.ptp(accuracies) < 0.045  # 450 digits: ± 1 % is noise
-assert end["at_swish"][0] - end["middle"][0] > 0.3 and distance("at_swish", "middle") < 0.06
-assert end["narrow"][1] - end["middle"][1] > 0.8 and distance("narrow", "middle") < 0.1
-assert end["at_gelu"][0] < 0
+assert distance("at_swish", "middle") < 0.06 and distance("narrow", "middle") < 0.1
+assert distance("at_gelu", "middle") > 0.2
 print("middle and at_swish: α more than 0.3 apart, functions less than 0.06 apart")
 print("middle and narrow:   β more than 0.8 apart, functions less than 0.1 apart")
 
 # %%
-path = paths["published", 1]
-assert np.all((path[:, 0] > 0.268) & (path[:, 0] < 0.732))
-assert path[0, 1] < 0 and path[1:, 1].min() >= 0.1 - 1e-6
-
 figure, axes = plt.subplots(figsize=(7.6, 3.9))
 near = np.abs(z) < 4
 for start, dash in zip(
@@ -403,28 +468,26 @@ for start, dash in zip(
 ):
     line = {"color": colours[start], "linestyle": dash, "label": start.replace("_", " ")}
     axes.plot(z[near], learned(start)[near], **line)
-axes.set(title="learned f, constant removed, hidden layer 2", xlabel="x")
+axes.set(title="learned $f$, constant removed, hidden layer 2", xlabel="$x$")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# Three starts, three settings of $\alpha$ and $\beta$ that a table would report as three findings, and one
-# function. The learned $\alpha$ is mostly a memory of the initial one. Even the fourth start, whose function
-# does differ, classifies the digits as well as the rest, and as well as GELU. Digits are a small task; the
-# same question is put to translation, sentiment and images by the runs of the later notebooks, with enough
-# seeds to say how large an effect could have been missed.
-#
 # ## What was found
 #
 # * Sixteen activations behind one factory, each with value, slope and curvature in closed form and a layer
 #   that agrees with it.
 # * SG-Blend's minimum and critical gain lie between GELU's and SiLU's; its largest slope lies below both.
-#   It has three parameters a site and costs one and a half to three times as much as GELU, counted by itself.
+#   It has three parameters a site and costs about twice as much as GELU, counted by itself.
 # * It saves and loads, runs in half precision to half a unit in the last place, and shares its parameters over
 #   any axes.
 # * On digits no start and no parameterization is visibly better than another or than GELU. Nearly the
 #   same function is reached with $\alpha$ more than 0.3 or $\beta$ more than 0.8 apart, so a learned
 #   $\alpha$ alone says little; and without a constraint $\alpha$ may leave $[0, 1]$.
+#
+# So far the formula, the layers and one small task: SG-Blend works, and nothing yet speaks for it over its
+# parents. Digits are too easy to settle more. The paper's claim is about translation, so the next question is
+# what its translation experiment measures, and with how many seeds an effect of the claimed size would show.
 #
 # ---
 # Previous: [02 · Gradient analysis](02_gradient_analysis.ipynb) · Next:
