@@ -82,8 +82,10 @@ def draw_waterfall(axes: Axes, table: pd.DataFrame, name: str) -> None:
             text += "  (same)" if same else f"  ({number(change, digits, sign=True)})"
         axes.text(right + 0.012 * room, place, text, va="center", fontsize=9.5, color=INK)
     axes.set(xlim=(0, room), ylim=(len(values) - 0.45, -0.6), xlabel=label)
+    ceiling = scale if name == "accuracy" else values.max()
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 1.05 * ceiling])
     axes.grid(False, axis="y")
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
 def figure_ladder(preset: str, seeds: Sequence[int] = (0,), root: Path | None = None) -> Figure:
@@ -102,7 +104,9 @@ def figure_ladder(preset: str, seeds: Sequence[int] = (0,), root: Path | None = 
         first, last = (READS[name][1] * table[name].iloc[i] for i in (0, -1))
         digits = READS[name][2]
         word = "Accuracy" if name == "accuracy" else "BLEU"
-        axes.set_title(f"{word}: {number(first, digits)} becomes {number(last, digits)}", **TITLE)
+        unit = " %" if name == "accuracy" else ""
+        said = f"{number(first, digits)}{unit} becomes {number(last, digits)}{unit}"
+        axes.set_title(f"{word}: {said}", **TITLE)
     marks = table["trained"].map({True: " *", False: ""})
     left.set_yticks(range(len(table)), table["rung"] + marks)
     handles = [

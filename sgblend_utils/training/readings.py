@@ -9,20 +9,81 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
+from keras import ops
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
-from sgblend_utils.datasets.text import EOS, PAD, UNK, Subwords
+from sgblend_utils.datasets.text import BOS, EOS, PAD, UNK, Subwords
 from sgblend_utils.datasets.words import END, Framed, FramedBatches, Words, filled, split
 from sgblend_utils.decoding import until_eos
 from sgblend_utils.metrics import translation_scores
-from sgblend_utils.models.published import PrefixSearch, PublishedTransformer, TeacherForced
+from sgblend_utils.models.published import PublishedTransformer
 from sgblend_utils.probes import PUBLISHED_THRESHOLD, dead_units, recorded_inputs
 
 PUBLISHED_SENTENCES = 100  # that the published BLEU is computed of
 PUBLISHED_ROWS = 100  # training rows that the published probe of dead units looks at
 PROBED_ROWS = 1000  # validation rows that ours looks at
 FORCED_BATCH = 32  # whole rows of logits at once
+
+
+class TeacherForced(keras.Model):
+    """(source, target, labels) -> most probable words (B, T) and −log p of the labels (B, T)."""
+
+    def __init__(self, transformer: PublishedTransformer, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.transformer = transformer
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing of its own to create."""
+        self.built = True
+
+    def call(self, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        """Every target word is predicted with the gold words before it (or all of them) given."""
+        logits = self.transformer({name: inputs[name] for name in ("source", "target")})
+        log_p = ops.take_along_axis(logits, inputs["labels"][..., None], axis=-1)[..., 0]
+        nll = ops.logsumexp(logits, axis=-1) - log_p
+        return ops.cast(ops.argmax(logits, axis=-1), "int32"), nll
+
+
+class PrefixSearch(keras.Model):
+    """Source ids (B, S) -> greedy words (B, length − 1), one by one from `<start>`, no gold words.
+
+    The whole decoder runs again for each word, on the prefix alone: without a causal mask nothing
+    can be kept.  A prediction of padding ends the sentence as `<end>` does.
+    """
+
+    def __init__(self, transformer: PublishedTransformer, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.transformer = transformer
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing of its own to create."""
+        self.built = True
+
+    def call(self, source: Any) -> Any:
+        """Words after `<start>`; padding after `<end>`."""
+        model = self.transformer
+        batch, steps = ops.shape(source)[0], model.settings["length"] - 1
+        memory, mask = model.encode(source)
+
+        def unfinished(position: Any, tokens: Any, done: Any) -> Any:
+            return ops.logical_and(position < steps, ops.logical_not(ops.all(done)))
+
+        def advance(position: Any, tokens: Any, done: Any) -> tuple[Any, ...]:
+            states = model.decode(tokens[:, :-1], memory, mask, visible=position + 1)
+            width = states.shape[-1]
+            last = ops.slice(states, (0, position, 0), (batch, 1, width))[:, 0]
+            chosen = ops.cast(ops.argmax(model.output_layer(last), axis=-1), "int32")
+            chosen = ops.where(done, PAD, chosen)
+            tokens = ops.slice_update(tokens, (0, position + 1), chosen[:, None])
+            ends = ops.logical_or(chosen == EOS, chosen == PAD)
+            return position + 1, tokens, ops.logical_or(done, ends)
+
+        first = [ops.full((batch, 1), BOS, "int32"), ops.full((batch, steps), PAD, "int32")]
+        done = ops.all(ops.equal(source, PAD), axis=1)  # rows that only fill a batch
+        state = (ops.convert_to_tensor(0, "int32"), ops.concatenate(first, axis=1), done)
+        return ops.while_loop(unfinished, advance, state)[1][:, 1:]
 
 
 def teacher_forced(model: PublishedTransformer, rows: Framed) -> tuple[np.ndarray, np.ndarray]:
