@@ -1,0 +1,195 @@
+"""Residual networks for small images, with an activation layer of its own at every site.
+
+Post-activation blocks (He et al. 2016, "Deep Residual Learning for Image Recognition") and the stem
+for small images: one 3 x 3 convolution, no pooling.  Every kernel has its own seed, so that two
+networks which differ only in their activation start from the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from sgblend_utils.activations import make_activation
+from sgblend_utils.errors import UserError
+from sgblend_utils.models.transformer import PACKAGE, seed_stream
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one network of the family from another.
+
+    Attributes:
+        width: channels of the first stage; each later stage has twice as many, on half the pixels.
+        depths: blocks of each stage.
+        bottleneck: blocks 1x1, 3x3, 1x1 that put out four times their width, not two 3x3.
+        projection: where shapes change, the shortcut is a 1x1 convolution (He et al.'s option B),
+            not the subsampled input with zeros for the new channels (option A, no parameters).
+    """
+
+    width: int
+    depths: tuple[int, ...]
+    bottleneck: bool = False
+    projection: bool = False
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "digits": Architecture(16, (1, 1)),
+    "resnet8": Architecture(16, (1, 1, 1)),  # 6n + 2 layers, n = 1 (He et al., section 4.2)
+    "resnet20": Architecture(16, (3, 3, 3)),
+    "resnet18": Architecture(64, (2, 2, 2, 2), projection=True),
+    "resnet50": Architecture(64, (3, 4, 6, 3), bottleneck=True, projection=True),
+}
+"""Name -> network."""
+
+EXPANSION = 4  # output channels of a bottleneck block over its width
+
+
+class Builder:
+    """Adds layers with names, seeds and a dtype policy; keeps what activations were made.
+
+    Args:
+        activation: a name from `sgblend_utils.activations.ACTIVATIONS`.
+        seeds: one for each kernel.
+        dtype: of the layers, such as "float32" or "mixed_bfloat16".
+    """
+
+    def __init__(self, activation: str, seeds: Iterator[int], dtype: str):
+        self.activation, self.seeds, self.dtype = activation, seeds, dtype
+        self.sites: dict[str, keras.layers.Layer] = {}
+
+    def convolve(self, x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
+        """Convolution without bias and batch normalisation: (B, H, W, c) -> (B, H', W', C)."""
+        if kernel > 1:  # as in the literature, where stride 2 pads the first row, not the last
+            x = keras.layers.ZeroPadding2D(kernel // 2, dtype=self.dtype, name=f"{name}_pad")(x)
+        x = keras.layers.Conv2D(
+            channels,
+            kernel,
+            strides=stride,
+            use_bias=False,
+            kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
+            dtype=self.dtype,
+            name=f"{name}_conv",
+        )(x)
+        return keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, dtype=self.dtype, name=f"{name}_norm"
+        )(x)
+
+    def activate(self, x: Any, name: str) -> Any:
+        """A fresh activation layer."""
+        layer = make_activation(self.activation, name=f"{name}_activation", dtype=self.dtype)
+        self.sites[name] = layer
+        return layer(x)
+
+    def block(self, x: Any, width: int, stride: int, spec: Architecture, name: str) -> Any:
+        """One residual block."""
+        shortcut, out = x, width * (EXPANSION if spec.bottleneck else 1)
+        # (channels, kernel, stride); the stride of a bottleneck is at its 3x3, as is usual now.
+        plan = [(width, 3, stride), (width, 3, 1)]
+        if spec.bottleneck:
+            plan = [(width, 1, 1), (width, 3, stride), (out, 1, 1)]
+        for i, step in enumerate(plan):
+            x = self.convolve(x, *step, f"{name}_{i}")
+            if i < len(plan) - 1:
+                x = self.activate(x, f"{name}_{i}")
+        if stride > 1 or shortcut.shape[-1] != out:
+            if spec.projection:
+                shortcut = self.convolve(shortcut, out, 1, stride, f"{name}_shortcut")
+            else:
+                shortcut = shortcut[:, ::stride, ::stride]
+                new = out - shortcut.shape[-1]
+                shortcut = ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
+        return self.activate(keras.layers.Add(dtype=self.dtype)([shortcut, x]), f"{name}_out")
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class ResNet(keras.Model):
+    """A residual network from `ARCHITECTURES`.
+
+    Inputs are pixels from 0 to 255 (B, H, W, C), bytes or floats; the network normalises them
+    itself.  Output: float32 logits (B, classes).
+
+    Args:
+        architecture: a key of `ARCHITECTURES`.
+        image_shape: (H, W, C).
+        classes: number of classes.
+        activation: a name from `sgblend_utils.activations.ACTIVATIONS`.
+        width: channels of the first stage; None takes the architecture's own.
+        mean, variance: of each channel, in pixel units; None leaves pixels / 255.
+        seed: of the initial weights.
+        precision: dtype policy of the layers ("float32", "mixed_bfloat16", "mixed_float16").
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        image_shape: Sequence[int] = (32, 32, 3),
+        classes: int = 10,
+        activation: str = "relu",
+        width: int | None = None,
+        mean: Sequence[float] | None = None,
+        variance: Sequence[float] | None = None,
+        seed: int = 0,
+        precision: str = "float32",
+        **kwargs: Any,
+    ):
+        if architecture not in ARCHITECTURES:
+            raise UserError(
+                f"Unknown network {architecture!r}: choose one of {', '.join(ARCHITECTURES)}."
+            )
+        channels = image_shape[-1]
+        mean = [0.0] * channels if mean is None else [float(value) for value in mean]
+        variance = [255.0**2] * channels if variance is None else [float(v) for v in variance]
+        spec = ARCHITECTURES[architecture]
+        width = spec.width if width is None else width
+        build = Builder(activation, seed_stream(seed), precision)
+        inputs = keras.Input(tuple(image_shape), name="pixels", dtype="uint8")
+        x = keras.layers.Normalization(mean=mean, variance=variance, dtype="float32")(inputs)
+        x = build.activate(build.convolve(x, width, 3, 1, "stem"), "stem")
+        for stage, depth in enumerate(spec.depths):
+            for i in range(depth):
+                stride = 2 if stage > 0 and i == 0 else 1
+                x = build.block(x, width * 2**stage, stride, spec, f"stage_{stage + 1}_{i}")
+        x = keras.layers.GlobalAveragePooling2D(dtype=precision, name="pool")(x)
+        outputs = keras.layers.Dense(
+            classes,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(build.seeds)),
+            dtype="float32",
+            name="head",
+        )(x)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self.sites = build.sites
+        self.settings = {
+            "architecture": architecture,
+            "image_shape": list(image_shape),
+            "classes": classes,
+            "activation": activation,
+            "width": width,
+            "mean": mean,
+            "variance": variance,
+            "seed": seed,
+            "precision": precision,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything needed to build the same network again."""
+        return {"name": self.name, **self.settings}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ResNet:
+        """The network of a `get_config`."""
+        return cls(**config)
+
+    def activation_sites(self) -> dict[str, tuple[keras.layers.Layer, str]]:
+        """Every activation layer by site name, with the name of the input that it follows."""
+        return {name: (layer, "pixels") for name, layer in self.sites.items()}
+
+    def with_precision(self, precision: str) -> ResNet:
+        """A network with the same weights that computes in another dtype policy."""
+        twin = ResNet(**{**self.settings, "precision": precision})
+        twin.set_weights(self.get_weights())
+        return twin
