@@ -167,8 +167,13 @@ def load_model(key: str) -> tuple[Any, Any]:
             f"{'No model' if not found else 'More than one model'} of a run {key!r} is on this "
             "machine; `sgblend run` trains one and prints its key."
         )
+    subwords = found[0].with_name("subwords.model")
+    if not subwords.is_file():
+        raise UserError(
+            f"The run {key!r} has no subwords: only translation runs of the sound protocol translate."
+        )
     model = keras.saving.load_model(found[0], custom_objects={"Transformer": Transformer})
-    return model, Subwords(found[0].with_name("subwords.model").read_bytes())
+    return model, Subwords(subwords.read_bytes())
 
 
 def command(config: RunConfig, *, backend: str | None = None, core: int | None = None) -> list[str]:

@@ -240,6 +240,16 @@ def test_a_model_is_saved_and_loaded(tmp_path):
     )
 
 
+def test_a_published_model_is_not_asked_to_translate(tmp_path, monkeypatch):
+    from sgblend_utils.runs import load_model
+
+    monkeypatch.setenv("SGBLEND_RESULTS", str(tmp_path))
+    (tmp_path / "models" / "abcd").mkdir(parents=True)
+    small().save(tmp_path / "models" / "abcd" / "model.keras")
+    with pytest.raises(UserError, match="sound protocol"):
+        load_model("abcd")
+
+
 # Switches of the data
 
 
