@@ -170,7 +170,7 @@ def load_model(key: str) -> tuple[Any, Any]:
     subwords = found[0].with_name("subwords.model")
     if not subwords.is_file():
         raise UserError(
-            f"The run {key!r} has no subwords: only translation runs of the sound protocol translate."
+            f"The run {key!r} has no subwords: choose a translation run of the sound protocol."
         )
     model = keras.saving.load_model(found[0], custom_objects={"Transformer": Transformer})
     return model, Subwords(subwords.read_bytes())
