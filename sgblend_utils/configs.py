@@ -14,11 +14,12 @@ from sgblend_utils.presets import (
     Checks,
     Presets,
     published_translation,
+    sentiment,
     translation,
     translation_gpu,
 )
 
-KINDS = (translation, translation_gpu, published_translation)
+KINDS = (translation, translation_gpu, published_translation, sentiment)
 PRESETS: Presets = {key: settings for kind in KINDS for key, settings in kind.PRESETS.items()}
 # By task: a setting's name may mean one thing for one kind of task and another for the next.
 CHECKS: dict[str, Checks] = {}

@@ -9,7 +9,7 @@ import numpy as np
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 BOOTSTRAP = 1000  # resamples of the test sentences for the 95 % interval
 BINS = 15  # of confidence, as in Guo et al. 2017
@@ -70,6 +70,23 @@ def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict
         "test_nll": round(float(-np.log(np.maximum(likelihood, 1e-12)).mean()), 5),
         "ece": round(calibration_error(labels, probabilities), 5),
         "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
+    }
+
+
+def binary_scores(labels: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
+    """`classification_scores` of two classes, with `f1` and `roc_auc` of the class 1.
+
+    Args:
+        labels: (N,), 0 or 1, both of which occur.
+        positive: (N,) probabilities of 1.
+    """
+    labels, positive = np.asarray(labels), np.asarray(positive, "float64")
+    scores = classification_scores(labels, np.stack([1.0 - positive, positive], axis=1))
+    f1 = f1_score(labels, positive > 0.5, zero_division=0.0)
+    return {
+        **scores,
+        "f1": round(float(f1), 5),
+        "roc_auc": round(float(roc_auc_score(labels, positive)), 5),
     }
 
 

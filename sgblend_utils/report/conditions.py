@@ -52,6 +52,8 @@ METRICS = (
     Metric("test_nll_per_character", "cross-entropy (nats/character)", -1, 4, 0.01),
     Metric("test_accuracy", "test accuracy (%)", +1, 2, 1.0, 100),
     Metric("f1", "F1 (%)", +1, 2, 1.0, 100),
+    Metric("roc_auc", "area under the ROC curve (%)", +1, 2, 1.0, 100),
+    Metric("ece", "calibration error (%)", -1, 2, 1.0, 100),
     Metric("dead_share", "dead units (%)", -1, 2, 0.5, 100),
     Metric("near_dead_share", "near-dead units (%)", -1, 2, 0.5, 100),
     Metric("epoch_seconds_median", "epoch by the clock (s)", -1, 1, 10.0),

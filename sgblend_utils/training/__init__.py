@@ -20,6 +20,10 @@ def train(
         keep: folder for the state after each epoch; a run that was stopped goes on from it.
         devices: accelerators to divide each batch among.
     """
+    if config.task in ("imdb", "imdb_bert"):
+        from sgblend_utils.training.sentiment import train_sentiment
+
+        return train_sentiment(config, verbose=verbose, keep=keep, devices=devices)
     if config.protocol == "published":
         if devices > 1:
             raise UserError("The published protocol trains on one device: leave --devices out.")

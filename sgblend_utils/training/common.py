@@ -20,10 +20,11 @@ from typing import Any
 import keras
 
 from sgblend_utils.configs import RunConfig
-from sgblend_utils.datasets import grammar, hub
+from sgblend_utils.datasets import grammar, hub, reviews
 
 SCHEMA = 1
 SPLITS = ("train", "validation", "test")
+FILES = {"imdb_bert": "imdb"}  # task -> the data set it reads, where that has another name
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,17 @@ class Trained:
 
 def data_digest(task: str, preset: str) -> str:
     """Names the data of a run: the files' digests, or the bundled corpus's own."""
+    files = FILES.get(task, task)
     digest = hashlib.sha256()
-    if preset == "mini":
+    if preset != "mini":
+        for split in hub.layout(files).splits:
+            digest.update(hub.file_digest(files, split).encode())
+    elif files == "imdb":
+        for split, rows in reviews.mini_reviews().items():
+            digest.update(repr((split, rows.texts, rows.labels.tolist())).encode())
+    else:
         for split, pairs in grammar.mini_corpus().items():
             digest.update(repr((split, pairs)).encode())
-    else:
-        for split in SPLITS:
-            digest.update(hub.file_digest(task, split).encode())
     return digest.hexdigest()[:16]
 
 
