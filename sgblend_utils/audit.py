@@ -91,7 +91,7 @@ LADDER = (
     ),
     Rung(
         "cased subwords",
-        "No word is unknown and capitals count; nothing is cut at its beginning.",
+        "No word is unknown, capitals count; pairs that are too long are left out, not cut.",
         ("word_tokens", "front_truncation"),
         **SOUND,
     ),
