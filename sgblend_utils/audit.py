@@ -241,9 +241,8 @@ def ladder_text(table: pd.DataFrame) -> pd.DataFrame:
     for name, label in (("accuracy", "accuracy (%)"), ("bleu", "BLEU (0–1)")):
         scale, digits = (100, 1) if name == "accuracy" else (1, 3)
         out[label] = [f"{scale * value:.{digits}f}" for value in table[name]]
-        out[f"change of {name}" if name == "accuracy" else "change of BLEU"] = [
-            "" if pd.isna(value) else f"{scale * value:+.{digits}f}".replace("-", "−")
-            for value in table[f"{name}_change"]
-        ]
+        changes = (scale * table[f"{name}_change"]).fillna(0).round(digits)
+        texts = [f"{value:+.{digits}f}".replace("-", "−") if value else "same" for value in changes]
+        out["change of accuracy" if name == "accuracy" else "change of BLEU"] = ["", *texts[1:]]
     out["sacreBLEU of its model (0–100)"] = [f"{value:.2f}" for value in table["sacrebleu"]]
     return out
