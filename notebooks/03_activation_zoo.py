@@ -491,4 +491,4 @@ plt.show()
 #
 # ---
 # Previous: [02 · Gradient analysis](02_gradient_analysis.ipynb) · Next:
-# [05 · WMT14 training](05_wmt14_training.ipynb)
+# [04 · WMT14: data and protocol](04_wmt14_data_and_protocol.ipynb)
