@@ -51,13 +51,13 @@ print(f"printed for SG-Blend: accuracy {printed.val_accuracy}, BLEU {printed.ble
 # %% [markdown]
 # ## 1 · The data
 #
-# [WMT14](https://www.statmt.org/wmt14/) is the shared task on which Transformers were introduced: some
+# [WMT14](https://www.statmt.org/wmt14/) is the shared task on which the Transformer was introduced: some
 # 4.5 million English–German sentence pairs for training, a large part of them parliamentary debates, and
 # two sets of news, newstest2013 for decisions along the way and newstest2014 for the final score. The
 # published code takes the first 50,000 pairs of the training file, all of one parliament, and neither
 # news set: the last tenth of those pairs is validation and test in one.
 #
-# This is what it looks like to a program. The first row is the run that repeats the published protocol in
+# This is what it looks like to a program. The first column is the run that repeats the published protocol in
 # the `cpu` preset; all of it is read from its record.
 
 # %%
@@ -116,7 +116,7 @@ for (label, values), colour in zip(counts.items(), ("#0072B2", "#E69F00"), stric
     axes.hist(values, np.arange(2.5, 26.5), histtype="step", lw=2, color=colour, label=label)
 axes.axvline(length, color="#222222", ls="--", lw=1)
 axes.set(xlabel="target length with both marks", ylabel="sentences", title="lengths, bundled text")
-axes.legend()
+axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 plt.show()
 share = (train.labels() == PAD).mean()
 print(f"padded to {length}, {share:.0%} of the target positions are padding")
