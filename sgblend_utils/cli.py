@@ -269,7 +269,7 @@ def command_bench(arguments: argparse.Namespace) -> None:
 
 def training_options(parser: argparse.ArgumentParser) -> None:
     """Options that `run` and `sweep` share."""
-    parser.add_argument("task", help="multi30k, wmt14, imdb or imdb_bert")
+    parser.add_argument("task", help="multi30k, wmt14, imdb, imdb_bert or cifar10")
     parser.add_argument("--protocol", default="sound", help="sound (default) or published")
     parser.add_argument(
         "--preset", default="mini", help="mini (default, bundled data), cpu, paper or full"

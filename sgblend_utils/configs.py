@@ -17,9 +17,10 @@ from sgblend_utils.presets import (
     sentiment,
     translation,
     translation_gpu,
+    vision,
 )
 
-KINDS = (translation, translation_gpu, published_translation, sentiment)
+KINDS = (translation, translation_gpu, published_translation, sentiment, vision)
 PRESETS: Presets = {key: settings for kind in KINDS for key, settings in kind.PRESETS.items()}
 # By task: a setting's name may mean one thing for one kind of task and another for the next.
 CHECKS: dict[str, Checks] = {}

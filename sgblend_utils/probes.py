@@ -80,6 +80,11 @@ def slope(layer: keras.layers.Layer, x: np.ndarray) -> np.ndarray:
     return (up - down) / (2 * STEP)
 
 
+def by_unit(values: np.ndarray) -> np.ndarray:
+    """(..., units) -> (n, units): a unit is a feature, or in an image network a channel."""
+    return values.reshape(-1, values.shape[-1])
+
+
 def dead_units(
     forward: Callable[[Any], Any],
     batches: Iterable[tuple[Any, Mapping[str, np.ndarray]]],
@@ -89,7 +94,8 @@ def dead_units(
 
     Args:
         forward: runs the model eagerly on one batch's inputs, in inference mode.
-        batches: pairs of inputs and, by stream name, which positions (B, T) are real.
+        batches: pairs of inputs and, by stream name, what of them is real: positions (B, T), or
+            whole examples (B,), as for images.
         sites: activation layers by name, with the stream whose positions they follow.
 
     Returns:
@@ -106,9 +112,10 @@ def dead_units(
             forward(inputs)
             seen = dict(taps)
             for name, (layer, stream) in sites.items():
-                x = seen[name][np.asarray(real[stream], bool)]
-                output = ops.convert_to_numpy(layer(x)).max(axis=0)
-                steep = np.abs(slope(layer, x)).max(axis=0)
+                x, chosen = seen[name], np.asarray(real[stream], bool)
+                # Chosen after the layer, which may know of axes, and not before.
+                output = by_unit(ops.convert_to_numpy(layer(x))[chosen]).max(axis=0)
+                steep = by_unit(np.abs(slope(layer, x))[chosen]).max(axis=0)
                 largest[name] = np.maximum(largest.get(name, output), output)
                 steepest[name] = np.maximum(steepest.get(name, steep), steep)
     dead = {name: float((value < PUBLISHED_THRESHOLD).mean()) for name, value in largest.items()}

@@ -24,6 +24,10 @@ def train(
         from sgblend_utils.training.sentiment import train_sentiment
 
         return train_sentiment(config, verbose=verbose, keep=keep, devices=devices)
+    if config.task == "cifar10":
+        from sgblend_utils.training.vision import train_vision
+
+        return train_vision(config, verbose=verbose, keep=keep, devices=devices)
     if config.protocol == "published":
         if devices > 1:
             raise UserError("The published protocol trains on one device: leave --devices out.")

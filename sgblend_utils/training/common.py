@@ -20,7 +20,7 @@ from typing import Any
 import keras
 
 from sgblend_utils.configs import RunConfig
-from sgblend_utils.datasets import grammar, hub, reviews
+from sgblend_utils.datasets import grammar, hub, images, reviews
 
 SCHEMA = 1
 SPLITS = ("train", "validation", "test")
@@ -52,10 +52,23 @@ def data_digest(task: str, preset: str) -> str:
     elif files == "imdb":
         for split, rows in reviews.mini_reviews().items():
             digest.update(repr((split, rows.texts, rows.labels.tolist())).encode())
+    elif files == "cifar10":
+        for split, rows in images.load_images(files, bundled=True).items():
+            digest.update(split.encode() + rows.pixels.tobytes() + rows.labels.tobytes())
     else:
         for split, pairs in grammar.mini_corpus().items():
             digest.update(repr((split, pairs)).encode())
     return digest.hexdigest()[:16]
+
+
+def decay_kernels_alone(optimizer: keras.Optimizer, model: keras.Model) -> None:
+    """Spare embeddings, norms, biases and the activations' own parameters from weight decay.
+
+    Decay would pull α, β, γ towards zero, which is a statement about the function.
+    """
+    if optimizer.weight_decay:
+        others = [v for v in model.trainable_variables if v.name != "kernel"]
+        optimizer.exclude_from_weight_decay(var_list=others)
 
 
 class EpochLog(keras.callbacks.Callback):
