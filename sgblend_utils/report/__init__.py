@@ -23,7 +23,16 @@ from sgblend_utils.runs import check_writable, project_root, write_whole
 __all__ = ["Condition", "conditions", "digest", "results_section", "update_readme", "write_report"]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-IN_README = ("bleu", "test_nll", "test_accuracy", "f1", "near_dead_share", "time_ratio")
+IN_README = (
+    "reported_accuracy",
+    "reported_bleu",
+    "bleu",
+    "test_nll",
+    "test_accuracy",
+    "f1",
+    "near_dead_share",
+    "time_ratio",
+)
 BY_CONDITION = {
     "performance": figures.figure_performance,
     "differences": figures.figure_differences,
@@ -110,7 +119,9 @@ def note(condition: Condition) -> str:
     signatures = sorted({m["bleu_signature"] for m in metrics if "bleu_signature" in m})
     parts = [condition.provenance, "± and [ ]: 95 % t interval over seeds"]
     parts += [f"BLEU {signature}" for signature in signatures]
-    if signatures and not tables.comparable(condition, "bleu"):
+    if "reported_bleu" in condition.frame:
+        parts.append("as published: the decoder is given the answer, see notebook 04")
+    elif signatures and not tables.comparable(condition, "bleu"):
         parts.append("a BLEU this low is no translation: only cross-entropy and accuracy compare")
     return "; ".join(parts)
 
@@ -134,6 +145,12 @@ def results_section(found: list[Condition], ledger: pd.DataFrame | None = None) 
             f"{note(condition)}.",
             f"![{title}](figures/performance_{condition.slug}.png)",
         ]
+        if (condition.task, condition.protocol) == (audit.TASK, "published"):
+            out += [
+                f"![{ladder.HEADLINE}](figures/audit_{audit.TASK}_{preset}.png)"
+                for preset in ladder.ladders()
+                if preset == condition.preset
+            ]
     tested = ledger[ledger["condition"].notna()]
     if not tested.empty:
         out += ["### The paper's claims", tables.to_markdown(claims.ledger_text(tested))]

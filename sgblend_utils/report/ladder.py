@@ -21,6 +21,7 @@ from sgblend_utils.report.tables import number, published
 from sgblend_utils.style import INK, LABELS, MUTED, set_style
 
 ACTIVATION = "sgblend"
+HEADLINE = "What the published numbers are made of"
 # Of Okabe and Ito: the value, what a fix takes away, what it adds.
 VALUE, LOSS, GAIN = "#0072B2", "#D55E00", "#009E73"
 READS = {
@@ -120,7 +121,7 @@ def figure_ladder(preset: str, seeds: Sequence[int] = (0,), root: Path | None = 
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9)
     note = "* a model of its own; the other rungs read the model above them again"
     note = f"{provenance(preset, seeds, root)}\n{note}"
-    return finish(figure, "What the published numbers are made of", note)
+    return finish(figure, HEADLINE, note)
 
 
 def ladder_markdown(table: pd.DataFrame) -> pd.DataFrame:
