@@ -86,8 +86,9 @@ for condition in found:
 #
 # Means over seeds ± half of the 95 % Student interval; a single number where there is one seed.
 # Cross-entropy, in nats per subword of the held-out test set, is the finer measure of a translator:
-# it scores every token, while BLEU counts exact matches in whole translations. BLEU is sacreBLEU's, of greedy, free-running translations. A unit is *dead* if its output never
-# exceeds 0.001 (the paper's rule, read at the activation itself, padding left out), and *near-dead* if
+# it scores every token, while BLEU counts exact matches in whole translations. Per character of the
+# reference it can be compared across vocabularies. BLEU is sacreBLEU's, of free-running translations
+# found by beam search. A unit is *dead* if its output never exceeds 0.001 (the paper's rule, read at the activation itself, padding left out), and *near-dead* if
 # its slope never exceeds 0.05, which is what death means for a smooth function: no gradient passes.
 
 # %%

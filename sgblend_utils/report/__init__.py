@@ -143,8 +143,9 @@ def results_section(found: list[Condition], ledger: pd.DataFrame | None = None) 
             f"### {condition.name}",
             tables.to_markdown(tables.results_text(condition, metrics)),
             f"{note(condition)}.",
-            f"![{title}](figures/performance_{condition.slug}.png)",
         ]
+        if len(condition.activations) > 1:
+            out.append(f"![{title}](figures/performance_{condition.slug}.png)")
         if (condition.task, condition.protocol) == (audit.TASK, "published"):
             out += [
                 f"![{ladder.HEADLINE}](figures/audit_{audit.TASK}_{preset}.png)"

@@ -59,7 +59,10 @@ def widen(axes: Axes, metric: Metric) -> None:
     """Let the x axis show all points, and at least the metric's span."""
     low, high = axes.dataLim.intervalx
     margin = max(0.05 * (high - low), (metric.span - (high - low)) / 2)
-    axes.set_xlim(low - margin, high + margin)
+    left = low - margin
+    if low >= 0:  # no room for values that cannot be
+        left = max(left, -0.05 * (high + margin))
+    axes.set_xlim(left, high + margin)
 
 
 def draw_points(axes: Axes, name: str, values: pd.Series, place: float, **style: Any) -> None:
