@@ -30,6 +30,7 @@ ROOMS = [
     "figures_theory",
     "datasets",
     "models",
+    "swap",
     "decoding",
     "metrics",
     "probes",
@@ -242,7 +243,7 @@ def test_stays_thin():
     lines = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in MODULES}
     assert not {name: n for name, n in lines.items() if n > 450}
     # A seventh of it is the bundled language's grammar and lexicon, a seventh the symbolic theory.
-    assert sum(lines.values()) < 9000
+    assert sum(lines.values()) < 12000
 
 
 @each_module
