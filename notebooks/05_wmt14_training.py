@@ -211,7 +211,9 @@ assert all(np.array_equal(a, b) for a, b in zip(*starts.values(), strict=True))
 # activation can be the gate (`--set gated=true`), at a width that keeps the parameter count.
 
 # %%
-plain, geglu = (Transformer(len(subwords), 64, 4, 128, 2, activation="gelu", gated=g) for g in (False, True))
+sizes = (len(subwords), 64, 4, 128, 2)
+plain = Transformer(*sizes, activation="gelu")
+geglu = Transformer(*sizes, activation="gelu", gated=True)
 for variant in (plain, geglu):
     variant.build()
 change = geglu.count_params() / plain.count_params() - 1
@@ -296,10 +298,8 @@ columns, rows = ([*row, "end"] for row in labels)
 assert np.allclose(attention.sum(-1), 1, atol=1e-4)
 
 figure, axes = plt.subplots(figsize=(0.62 * len(columns) + 1.5, 0.42 * len(rows) + 1.2))
-bar = {"label": "attention"}
-sns.heatmap(
-    attention[-1], cmap="Blues", vmin=0, xticklabels=columns, yticklabels=rows, cbar_kws=bar, ax=axes
-)
+shown = pd.DataFrame(attention[-1], index=rows, columns=columns)
+sns.heatmap(shown, cmap="Blues", vmin=0, cbar_kws={"label": "attention"}, ax=axes)
 axes.set(xlabel="source", ylabel="output (row: the word being chosen)")
 axes.set_title("The decoder finds the word it translates")
 axes.tick_params(axis="x", rotation=45)
