@@ -7,7 +7,7 @@ from activation_tools import vector_jacobian
 from keras import ops
 
 from sgblend_utils.activations import ACTIVATIONS
-from sgblend_utils.datasets.text import PAD
+from sgblend_utils.datasets.text import PAD, TranslationBatches
 from sgblend_utils.errors import UserError
 from sgblend_utils.models import transformer as module
 from sgblend_utils.models.losses import fused_cross_entropy
@@ -209,3 +209,23 @@ def test_the_objective_counts_no_padding():
     )
     wide = model.evaluate({"source": source, "target": target}, labels, verbose=0)
     np.testing.assert_allclose(narrow, wide, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_batches_of_several_widths_are_all_read(seed):
+    """Many narrow batches and few wide ones: training runs, and the mean is over every token."""
+    lengths = [3] * 40 + [9] * 4
+    rows = [row[:n].tolist() for row, n in zip(tokens(44, 9), lengths, strict=True)]
+    batches = TranslationBatches(rows, rows, tokens=20, widths=(4, 10), seed=seed)
+    model = TranslationObjective(make("gelu", num_layers=1), label_smoothing=0.0)
+    model.build()
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    model.fit(batches, epochs=2, verbose=0, shuffle=False)
+    mean = model.evaluate(batches, verbose=0, return_dict=True)["nll"]
+    sums, count = 0.0, 0
+    for inputs, labels in (batches[i] for i in range(len(batches))):
+        known = int((labels != PAD).sum())
+        sums += known * model.evaluate(inputs, labels, verbose=0, return_dict=True)["nll"]
+        count += known
+    assert count == sum(n + 1 for n in lengths)
+    assert mean == pytest.approx(sums / count, rel=1e-5)

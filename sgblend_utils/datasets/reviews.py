@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from sgblend_utils.datasets import grammar, hub
-from sgblend_utils.datasets.text import BOS, PAD, Subwords, bucket_of, pad
+from sgblend_utils.datasets.text import BOS, PAD, Subwords, bucket_of, pad, two_widths_first
 from sgblend_utils.datasets.words import Words
 from sgblend_utils.errors import UserError
 
@@ -229,7 +229,7 @@ class ReviewBatches(keras.utils.PyDataset):
             rows = self.tokens // width
             batches += [(width, members[i : i + rows]) for i in range(0, len(members), rows)]
         order = range(len(batches)) if rng is None else rng.permutation(len(batches))
-        self.batches = [batches[i] for i in order]
+        self.batches = two_widths_first([batches[i] for i in order])
 
     def on_epoch_end(self) -> None:
         """Called by Keras after each epoch of training."""

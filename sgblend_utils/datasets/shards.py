@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from sgblend_utils.datasets.files import whole_file
-from sgblend_utils.datasets.text import BOS, EOS, PAD, Subwords, bucket_of
+from sgblend_utils.datasets.text import BOS, EOS, PAD, Subwords, bucket_of, two_widths_first
 from sgblend_utils.errors import UserError
 
 SHARD_PAIRS = 65_536
@@ -260,7 +260,8 @@ class ShardBatches(keras.utils.PyDataset):
             self.batches += [(index, members[i : i + rows]) for i in range(0, full, rows)]
             left.append(members[full:])
         self.left = np.concatenate(left)
-        self.batches = [self.batches[i] for i in rng.permutation(len(self.batches))]
+        order = rng.permutation(len(self.batches))
+        self.batches = two_widths_first([self.batches[i] for i in order])
 
     def span(self, pair: int) -> slice:
         """Where a pair's ids lie in the window."""

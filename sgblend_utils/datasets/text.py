@@ -83,13 +83,25 @@ def bucket_of(lengths: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     return np.searchsorted(np.asarray(widths), lengths)
 
 
+def two_widths_first(batches: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+    """Under TensorFlow, let the first two batches differ in width; elsewhere nothing is moved.
+
+    Keras tells TensorFlow the shapes of all batches from the first two: a dimension in which these
+    agree is taken as fixed.
+    """
+    others = (i for i, (width, _) in enumerate(batches) if width != batches[0][0])
+    if keras.backend.backend() == "tensorflow" and (other := next(others, None)):
+        batches[1], batches[other] = batches[other], batches[1]
+    return batches
+
+
 class TranslationBatches(keras.utils.PyDataset):
     """Bucketed batches of (source, shifted target) and next-token labels.
 
     Both sides of a batch are padded to one of a few `widths`, and each bucket has a fixed number of
     rows (`tokens` // width; a last short batch is filled with empty rows, which weigh nothing), so
     that XLA compiles one program per bucket and not one per batch.  The order of epoch e depends on
-    (`seed`, e) alone: equal for every activation, and the same after a resume.
+    (`seed`, e) and the backend alone: equal for every activation, and the same after a resume.
 
     Args:
         source, target: subword ids without BOS/EOS; pairs longer than the widest bucket are left
@@ -133,7 +145,7 @@ class TranslationBatches(keras.utils.PyDataset):
             rows = self.tokens // width
             batches += [(width, members[i : i + rows]) for i in range(0, len(members), rows)]
         order = range(len(batches)) if rng is None else rng.permutation(len(batches))
-        self.batches = [batches[i] for i in order]
+        self.batches = two_widths_first([batches[i] for i in order])
 
     def set_epoch(self, epoch: int) -> None:
         """Jump to the order of `epoch`, as a resumed run must."""
