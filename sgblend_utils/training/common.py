@@ -161,10 +161,16 @@ def hardware() -> dict[str, Any]:
         model = names[0].split(":", 1)[1].strip() if names else model
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
-    devices = [
-        device for device in keras.distribution.list_devices() if "cpu" not in device.lower()
-    ]
-    return {"processor": model, "cores": cores, "accelerators": devices}
+    return {"processor": model, "cores": cores, "accelerators": accelerators()}
+
+
+def accelerators() -> list[str]:
+    """Names of the devices other than processors."""
+    if keras.backend.backend() == "torch":  # Keras lists none for PyTorch
+        import torch
+
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [name for name in keras.distribution.list_devices() if "cpu" not in name.lower()]
 
 
 def git_commit() -> str | None:
