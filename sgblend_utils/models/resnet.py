@@ -147,7 +147,7 @@ class ResNet(keras.Model):
         spec = ARCHITECTURES[architecture]
         width = spec.width if width is None else width
         build = Builder(activation, seed_stream(seed), precision)
-        inputs = keras.Input(tuple(image_shape), name="pixels", dtype="uint8")
+        inputs = keras.Input(tuple(image_shape), name="pixels", dtype="float32")
         x = keras.layers.Normalization(mean=mean, variance=variance, dtype="float32")(inputs)
         x = build.activate(build.convolve(x, width, 3, 1, "stem"), "stem")
         for stage, depth in enumerate(spec.depths):

@@ -29,7 +29,7 @@ SOUND: dict[str, Any] = {
     "num_layers": 1,
     "dropout": 0.3,
     "label_smoothing": 0.1,
-    "epochs": 4,
+    "epochs": 3,
     "tokens": 10_240,  # padded positions a batch
     "learning_rate": 2e-3,  # at the end of the warm-up
     "schedule": "cosine",  # from there to zero; or "inverse_sqrt"
