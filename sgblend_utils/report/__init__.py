@@ -30,6 +30,8 @@ IN_README = (
     "test_nll",
     "test_accuracy",
     "f1",
+    "noise_accuracy",
+    "blur_accuracy",
     "near_dead_share",
     "time_ratio",
 )
@@ -121,6 +123,8 @@ def note(condition: Condition) -> str:
     parts += [f"BLEU {signature}" for signature in signatures]
     if "reported_bleu" in condition.frame:
         parts.append("as published: the decoder is given the answer, see notebook 04")
+    elif "reported_accuracy" in condition.frame:
+        parts.append("as published: what the protocol would report, see notebook 06")
     elif signatures and not tables.comparable(condition, "bleu"):
         parts.append("a BLEU this low is no translation: only cross-entropy and accuracy compare")
     return "; ".join(parts)

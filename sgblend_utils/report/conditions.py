@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,8 @@ METRICS = (
     Metric("test_nll", "test cross-entropy (nats/token)", -1, 4, 0.04),
     Metric("test_nll_per_character", "cross-entropy (nats/character)", -1, 4, 0.01),
     Metric("test_accuracy", "test accuracy (%)", +1, 2, 1.0, 100),
+    Metric("noise_accuracy", "accuracy under noise (%)", +1, 2, 1.0, 100),
+    Metric("blur_accuracy", "accuracy under blur (%)", +1, 2, 1.0, 100),
     Metric("f1", "F1 (%)", +1, 2, 1.0, 100),
     Metric("roc_auc", "area under the ROC curve (%)", +1, 2, 1.0, 100),
     Metric("ece", "calibration error (%)", -1, 2, 1.0, 100),
@@ -64,7 +66,10 @@ METRICS = (
 BY_NAME = {metric.name: metric for metric in METRICS}
 # Scores under teacher forcing: of a decoder that sees the answer they measure copying.
 FORCED = ("test_nll", "test_nll_per_character", "test_accuracy")
-COMPARED = ("bleu", "test_nll", "test_accuracy", "f1", "dead_share", "time_ratio")
+COMPARED = (
+    *("bleu", "test_nll", "test_accuracy", "f1", "noise_accuracy", "blur_accuracy"),
+    *("dead_share", "time_ratio"),
+)
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,17 @@ class Condition:
         return list(self.frame["activation"].unique())
 
     @property
+    def translates(self) -> bool:
+        """Whether these are runs of a translator."""
+        return "bleu" in self.frame
+
+    @property
     def metrics(self) -> list[Metric]:
         """Those that some run has, without scores of a translator that was given the answer."""
         known = [m for m in METRICS if m.name in self.frame and self.frame[m.name].notna().any()]
+        if not self.translates:  # there, a loss is one of a review or an image
+            per_example = {"label": "test cross-entropy (nats)", "digits": 3}
+            known = [replace(m, **per_example) if m.name == "test_nll" else m for m in known]
         given = FORCED if "reported_bleu" in self.frame else ()
         return [m for m in known if m.name not in given]
 

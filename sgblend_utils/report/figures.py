@@ -19,6 +19,7 @@ from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import INK, LABELS, MUTED, activation_style, set_style
 
 TITLE = {"fontsize": 11}
+SCORES = ("bleu", "test_nll", "test_accuracy", "f1", "noise_accuracy")
 PARAMETERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
 
@@ -158,7 +159,7 @@ def draw_accuracy(axes: Axes, condition: Condition) -> None:
 def figure_performance(condition: Condition) -> Figure:
     """The paper's performance figure: accuracy by epoch, test scores, time, dead units."""
     set_style()
-    scores = [m for m in condition.metrics if m.name in ("bleu", "test_accuracy", "f1", "test_nll")]
+    scores = [m for m in condition.metrics if m.name in SCORES]
     draws = [draw_accuracy] if not condition.history("val_accuracy").empty else []
     draws += [lambda axes, c, m=metric: draw_runs(axes, c, m) for metric in scores]
     draws += [draw_time]
@@ -186,7 +187,7 @@ def differences(condition: Condition) -> pd.DataFrame:
 
 def difference_metrics(condition: Condition) -> list[Metric]:
     """Scores that are compared seed by seed in a figure."""
-    return [m for m in condition.metrics if m.name in ("bleu", "test_nll", "test_accuracy", "f1")]
+    return [m for m in condition.metrics if m.name in SCORES]
 
 
 def figure_differences(condition: Condition) -> Figure | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sgblend_utils.errors import UserError
-from sgblend_utils.report.conditions import BASELINE, BY_NAME, COMPARED, Condition, Metric
+from sgblend_utils.report.conditions import BASELINE, COMPARED, Condition, Metric
 from sgblend_utils.runs import project_root
 from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import LABELS
@@ -116,8 +116,9 @@ def comparison(condition: Condition) -> pd.DataFrame:
 def comparison_text(condition: Condition) -> pd.DataFrame:
     """The same to read."""
     rows = []
+    metrics = {metric.name: metric for metric in condition.metrics}
     for row in comparison(condition).to_dict("records"):
-        metric = BY_NAME[row["metric"]]
+        metric = metrics[row["metric"]]
         digits = metric.digits
         rows.append(
             {
