@@ -102,13 +102,21 @@ def test_seeds_are_read_as_written():
         cli.seeds("1..3")
 
 
-def test_without_a_wish_jax_is_chosen_where_it_is_installed(monkeypatch):
+@pytest.mark.parametrize(
+    ("installed", "task", "chosen"),
+    [
+        ({"jax", "tensorflow"}, None, "jax"),
+        ({"tensorflow"}, "imdb", "tensorflow"),
+        ({"jax", "tensorflow"}, "imdb", "jax"),
+        ({"jax", "tensorflow"}, "cifar10", "tensorflow"),
+        ({"jax"}, "cifar10", "jax"),
+    ],
+)
+def test_without_a_wish_the_faster_of_what_is_installed(monkeypatch, installed, task, chosen):
     monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name != "jax" or None)
-    assert cli.choose_backend(None) == "tensorflow"
-    monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: object())
-    assert cli.choose_backend(None) == "jax"
+    there = {name: object() for name in installed}
+    monkeypatch.setattr(cli.importlib.util, "find_spec", there.get)
+    assert cli.choose_backend(None, task) == chosen
 
 
 def test_the_command_is_installed():
