@@ -108,7 +108,7 @@ class Condition:
         """Those that some run has, without scores of a translator that was given the answer."""
         known = [m for m in METRICS if m.name in self.frame and self.frame[m.name].notna().any()]
         if not self.translates:  # there, a loss is one of a review or an image
-            per_example = {"label": "test cross-entropy (nats)", "digits": 3}
+            per_example = {"label": "test cross-entropy (nats)"}
             known = [replace(m, **per_example) if m.name == "test_nll" else m for m in known]
         given = FORCED if "reported_bleu" in self.frame else ()
         return [m for m in known if m.name not in given]

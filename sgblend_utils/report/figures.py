@@ -19,6 +19,7 @@ from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import INK, LABELS, MUTED, activation_style, set_style
 
 TITLE = {"fontsize": 11}
+ROOM_FOR_INSET = 4  # epochs: curves of so few fill the panel
 SCORES = ("bleu", "test_nll", "test_accuracy", "f1", "noise_accuracy")
 PARAMETERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
@@ -135,7 +136,8 @@ def draw_accuracy(axes: Axes, condition: Condition) -> None:
     curves = condition.history("val_accuracy").set_index(["activation", "seed", "epoch"])
     accuracy = 100 * curves["val_accuracy"].unstack("epoch")
     drawn = [(axes, accuracy)]
-    if BASELINE in condition.activations and len(condition.activations) > 1:
+    several = BASELINE in condition.activations and len(condition.activations) > 1
+    if several and accuracy.shape[1] > ROOM_FOR_INSET:
         base = accuracy.loc[BASELINE]
         inset = axes.inset_axes((0.47, 0.11, 0.5, 0.44))
         inset.set_title("minus GELU's", fontsize=9, fontweight="normal", pad=3)
