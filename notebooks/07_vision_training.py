@@ -82,6 +82,7 @@ for place in range(1, 10):
     axes.axvline(8 * place - 0.5, color="white", lw=3)
 for place in (1, 2):
     axes.axhline(8 * place - 0.5, color="white", lw=3)
+axes.spines[:].set_visible(False)
 axes.set_title("The first of each digit in each split")
 plt.show()
 assert montage.shape == (24, 80)
@@ -107,8 +108,7 @@ figure, panels = plt.subplots(1, 10, figsize=(12, 1.9))
 for axes, one in zip(panels, [photo, *shown], strict=True):
     axes.imshow(one)
     axes.set_axis_off()
-panels[0].set_title("as it is", fontsize=11)
-panels[1].set_title("as nine epochs might see it", fontsize=11)
+figure.suptitle("A photograph as it is, and as nine epochs might see it", x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
@@ -304,9 +304,11 @@ for k, (top, below) in enumerate(grid.T):
     for axes in (top, below):
         axes.imshow(test.pixels[i, ..., 0], cmap="gray_r")
         axes.set_axis_off()
-    heat = np.kron(np.maximum(cam[i], 0), np.ones((2, 2)))
-    below.imshow(heat, cmap="Oranges", alpha=0.65, vmin=0, vmax=heat.max())
-figure.suptitle("Above: test digits. Below: what speaks for the answer given", x=0.01, ha="left")
+    heat = np.kron(np.maximum(cam[i], 0) / cam[i].max(), np.ones((2, 2)))
+    below.imshow(np.ones((8, 8)), cmap="Oranges", vmin=0, vmax=1.6, alpha=0.9 * heat)
+figure.suptitle(
+    "Above: test digits. Below, orange: what speaks for the answer given", x=0.01, ha="left"
+)
 plt.show()
 
 # %% [markdown]
@@ -354,14 +356,14 @@ for (name, p), color in zip(found.items(), ("#777777", "#D55E00"), strict=True):
     axes.hist(p.max(axis=1), bins, color=color, alpha=0.65, label=label)
 axes.axvline(0.91, color="#222222", lw=1, ls=":")
 axes.set(xlabel="confidence in the answer", ylabel="test digits")
-axes.set_title("Smoothing holds confidence below 0.91")
+axes.set_title("Smoothed, it says less than it knows")
 axes.legend(loc="upper left")
 plt.show()
 
 # %%
 assert gaps["smoothing 0.1"] < -0.03 and abs(gaps["no smoothing"]) < -gaps["smoothing 0.1"]
 assert smoothed.record["metrics"]["ece"] > metrics["ece"]
-print("with smoothing it is right more often than it says: True; the calibration error is larger")
+print("smoothed, it is right more often than it says:", gaps["smoothing 0.1"] < -0.03)
 
 # %% [markdown]
 # ## 6 · Robustness is measured
@@ -478,7 +480,7 @@ for condition in (c for c in found if c.preset == "cpu"):
         axes.plot(time.loc[name].mean(), accuracy.loc[name].mean(), **activation_style(name))
     axes.set(xlabel="core-minutes of training", ylabel="validation accuracy (%)")
     axes.set_title(
-        f"{accuracy.iloc[:, -1].mean():.0f} % after {time.iloc[:, -1].mean():.0f} minutes of one core"
+        f"{accuracy.iloc[:, -1].mean():.0f} % after {time.iloc[:, -1].mean():.0f} minutes of one core, on average"
     )
     axes.legend(loc="lower right")
     figure.supxlabel(condition.provenance + "; means over seeds", x=0.01, ha="left", fontsize=8)
@@ -517,8 +519,8 @@ for condition in found:
 #
 # After each epoch the gradient is measured on eight fixed batches: how long it is in each layer, and
 # how much the batches disagree. The *simple noise scale* (McCandlish et al. 2018) is the batch size at
-# which signal and noise in the gradient are equally large. It grows as the loss falls, because what all
-# images have in common has been learned. A gap is an epoch in which there was too much noise to tell.
+# which signal and noise in the gradient are equally large. It is expected to grow as the loss falls, since what
+# all images have in common is learned first. A gap is an epoch in which there was too much noise to tell.
 
 # %%
 show(vision.figure_gradients)
@@ -528,16 +530,24 @@ for condition in found:
 # %% [markdown]
 # ### What the sites learned
 #
-# γ is left out of the picture: here every site is followed by a convolution with batch normalisation
-# or by a linear layer, and so the constant −αγ is (but for the zeros at an image's edge) taken away
-# again ([notebook 01](01_activation_derivation.ipynb)). The lower panels magnify what distinguishes
-# the learned functions from GELU.
+# γ is left out of the picture: −αγ is a constant, which the norm that follows, or the bias of the norm
+# beside a shortcut, can take away again but for the zeros at an image's edge
+# ([notebook 01](01_activation_derivation.ipynb)). The lower panels show what distinguishes the learned
+# functions from GELU, each on its own scale.
+#
+# α and β are free here. Only with 0 ≤ α ≤ 1 and β ≥ 0 is the result what the paper's name promises, a
+# *blend* of a Swish and GELU. Where a site left that range, it computes something else: with α < 0 it
+# goes from the Swish through GELU and beyond, and as α falls the two sides of zero become more alike.
 
 # %%
 show(vision.figure_shapes)
 show(figures.figure_parameters)
 for condition in found:
-    print(digest(vision.learned(condition)))
+    sites = vision.learned(condition)
+    left = vision.beyond(sites)
+    print(f"{condition.name}: {left.sum()} of {len(sites)} sites left the blend", digest(sites))
+    for stage, own in left.groupby(sites["stage"], sort=False):
+        print(f"   {stage}: {own.sum()} of {len(own)}")
 
 # %% [markdown]
 # ### Dead units
@@ -546,16 +556,15 @@ for condition in found:
 # if its slope never exceeds 0.05, at any position of any of 1,000 validation images.
 
 # %%
-rows = []
 for condition in found:
     for name, own in condition.frame.groupby("activation", sort=False):
+        said = []
         for kind in ("dead", "near_dead"):
             sites = pd.DataFrame([r["metrics"][f"{kind}_by_site"] for r in own["record"]]).mean()
-            share = f"{own[f'{kind}_share'].mean():.2f}"
-            worst = f"{sites.idxmax()} ({100 * sites.max():.1f} %)" if sites.max() > 0 else "–"
-            rows.append((condition.preset, LABELS[name], kind.replace("_", "-"), share, worst))
-columns = ["preset", "activation", "kind", "share (%)", "most at"]
-display(Markdown(to_markdown(pd.DataFrame(rows, columns=columns)) if rows else "no records yet"))
+            share = f"{own[f'{kind}_share'].mean():.2f} % {kind.replace('_', '-')}"
+            worst = f" (most at {sites.idxmax()}: {100 * sites.max():.1f} %)"
+            said.append(share + (worst if sites.max() > 0 else ""))
+        print(f"{condition.preset}, {LABELS[name]:9}", "; ".join(said))
 
 # %% [markdown]
 # ### The verdict, computed

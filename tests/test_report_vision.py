@@ -144,6 +144,23 @@ def test_shapes_are_the_last_epochs_without_the_constant(images):
     assert np.interp(0, below.get_xdata(), below.get_ydata()) == pytest.approx(0, abs=1e-12)
 
 
+def test_the_title_counts_sites_that_left_the_blend(tmp_path):
+    def title(alphas, betas):
+        values = zip(SITES, alphas, betas, strict=True)
+        last = {site: {"alpha": a, "beta": b, "gamma": 0.0} for site, a, b in values}
+        (path,) = tmp_path.rglob("*.json")
+        record = json.loads(path.read_text("utf-8"))
+        record["activation_parameters"][-1] = last
+        path.write_text(json.dumps(record), "utf-8")
+        return vision.figure_shapes(conditions(tmp_path)[0]).get_suptitle()
+
+    made(tmp_path, ("sgblend",), seeds=(0,))
+    outside = title((-0.1, 0.5, 1.2, 0.0, 1.0), (1.0, -0.5, 1.0, 1.0, 1.0))
+    assert "at 3 of 5 sites" in outside
+    inside = title((0.0, 0.0, 0.5, 1.0, 1.0), (1.0,) * 5)
+    assert "−0.28 to −0.17" in inside  # from SiLU to GELU
+
+
 def test_where_there_is_nothing_there_is_no_figure(translation):
     assert [draw(translation) for draw in vision.BY_CONDITION.values()] == [None] * 4
 

@@ -222,9 +222,9 @@ def figure_shapes(condition: Condition) -> Figure | None:
         return None
     set_style()
     stages = list(sites["stage"].unique())
-    size = {"figsize": (3.5 * len(stages) + 0.6, 6.2), "sharex": True, "sharey": "row"}
+    size = {"figsize": (3.5 * len(stages) + 0.6, 6.2), "sharex": True}
     figure, grid = plt.subplots(2, len(stages), squeeze=False, **size)
-    points = np.linspace(-5, 3, 401)
+    points = np.linspace(-4, 4, 401)
     known = {name: closed_form(name)(points) for name in (BASELINE, "silu")}
     for stage, column in zip(stages, grid.T, strict=True):
         own = sites[sites["stage"] == stage]
@@ -238,21 +238,29 @@ def figure_shapes(condition: Condition) -> Figure | None:
             style = {"color": activation_style(OURS)["color"], "linewidth": 1.2, "label": label}
             column[0].plot(points, values, **style)
             column[1].plot(points, values - known[BASELINE], **style)
-        ends = [number(x, 2) for p in ("alpha", "beta") for x in (own[p].min(), own[p].max())]
-        column[0].set_title("{}\nα {} to {}, β {} to {}".format(stage, *ends), **TITLE)
-        column[0].set(ylim=(-0.45, 1.0), xlim=(points[0], points[-1]))
+        ends = [[number(own[p].agg(end), 2) for end in ("min", "max")] for p in ("alpha", "beta")]
+        alpha, beta = (" to ".join(dict.fromkeys(pair)) for pair in ends)
+        column[0].set_title(f"{stage}\nα {alpha}, β {beta}", **TITLE)
+        column[0].set(ylim=(-0.5, 3.0), xlim=(points[0], points[-1]))
         column[1].set_xlabel("x")
     grid[0][0].set_ylabel("f(x) + αγ")
-    grid[1][0].set_ylabel("minus GELU")
+    grid[1][0].set_ylabel("minus GELU (scales differ)")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower right", ncols=3)
-    found = [minimum(OURS, alpha=a, beta=b, gamma=0.0) for a, b in sites[["alpha", "beta"]].values]
-    dips = [dip[1] for dip in found if dip is not None]
-    fixed = ", ".join(f"{LABELS[name]}'s {number(minimum(name)[1], 2)}" for name in known)
-    title = "What SG-Blend became"
-    if dips:
-        title += f": minima from {number(min(dips), 2)} to {number(max(dips), 2)} ({fixed})"
+    left = beyond(sites)
+    title = (
+        f"SG-Blend left the blend at {left.sum()} of {len(left)} sites: α outside [0, 1] or β < 0"
+    )
+    if not left.any():
+        dips = [minimum(OURS, alpha=a, beta=b)[1] for a, b in sites[["alpha", "beta"]].values]
+        fixed = ", ".join(f"{LABELS[name]}'s {number(minimum(name)[1], 2)}" for name in known)
+        title = f"SG-Blend's minima: {number(min(dips), 2)} to {number(max(dips), 2)} ({fixed})"
     return finish(figure, title, condition.provenance)
+
+
+def beyond(sites: pd.DataFrame) -> pd.Series:
+    """Which rows of `learned` are no mean of GELU and a Swish: α outside [0, 1], or β < 0."""
+    return ~sites["alpha"].between(0, 1) | (sites["beta"] < 0)
 
 
 BY_CONDITION: dict[str, Callable[[Condition], Figure | None]] = {
