@@ -138,9 +138,10 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # ## 4 · How to read a number
 #
 # * **Protocol.** `sound`: causal and padding masks, subwords learned on training text, a held-out
-#   test set, free-running decoding scored by sacreBLEU. `published`: the paper's own code, in which the
+#   test set that nothing is selected on, free-running decoding scored by sacreBLEU. `published`: the paper's own code, in which the
 #   decoder sees the answer and padding is scored, run so that its numbers can be understood
-#   ([notebook 04](04_wmt14_data_and_protocol.ipynb) takes it apart). A number of one protocol is never
+#   ([notebook 04](04_wmt14_data_and_protocol.ipynb) takes it apart, [06](06_sentiment.ipynb) that of
+#   the sentiment task; no vision code was published). A number of one protocol is never
 #   compared with a number of the other.
 # * **Preset.** `cpu`: real data, at most a quarter of an hour on two cores. `paper` and `full`: the
 #   paper's sizes and all of WMT14, for a GPU; no records of them yet. `mini`: a small generated language,
@@ -152,8 +153,8 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 #   difference excludes zero on the claimed side and leaves room for the claimed size, as *not
 #   reproduced* only if the interval leaves no room for the claim, and otherwise as *undecided*. Few
 #   seeds leave most claims undecided, and that is what is then said.
-# * **Cross-entropy** on held-out text is the finer measure of a translator, BLEU the one that is
-#   usually reported.
+# * **Cross-entropy** on held-out data is the finer measure, BLEU or accuracy the one that is usually
+#   reported.
 #
 # ## 5 · The notebooks
 #
@@ -164,9 +165,11 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # | [03 · Activation zoo](03_activation_zoo.ipynb) | sixteen activations side by side, in theory, cost and use |
 # | [04 · WMT14 and the published protocol](04_wmt14_data_and_protocol.ipynb) | what the paper's code measures, and what each of its flaws adds to the number |
 # | [05 · Training a translator](05_wmt14_training.ipynb) | the sound protocol piece by piece, a model trained live, the runs on real data |
+# | [06 · Sentiment](06_sentiment.ipynb) | what padding and truncation do to a review, a rule learned live, IMDB, and SG-Blend inside a trained model |
+# | [07 · Training an image classifier](07_vision_training.ipynb) | residual networks, augmentation, CIFAR-10, calibration and robustness measured |
 # | [10 · Tables and figures](10_tables_and_figures.ipynb) | every result, the ledger of claims, and the command behind each |
 #
-# The numbers between are kept for sentiment (06), vision (07), ablations (08) and overhead (09).
+# The numbers between are kept for ablations (08) and overhead (09).
 #
 # ## 6 · Doing it again
 #

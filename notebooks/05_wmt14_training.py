@@ -488,4 +488,4 @@ for i, example in enumerate(examples[:3]):
 #
 # ---
 # Previous: [04 · WMT14: data and protocol](04_wmt14_data_and_protocol.ipynb) · Next:
-# [10 · Tables and figures](10_tables_and_figures.ipynb)
+# [06 · Sentiment](06_sentiment.ipynb)

@@ -41,6 +41,7 @@ from sgblend_utils import stats
 from sgblend_utils.figures_theory import figure_teaser, teaser_curves
 from sgblend_utils.report import claims, conditions, digest, figures, note, tables
 from sgblend_utils.report.conditions import BY_NAME
+from sgblend_utils.runs import project_root
 from sgblend_utils.style import LABELS, MUTED, activation_style
 
 found = conditions()
@@ -98,7 +99,8 @@ for condition in found:
 
 # %% [markdown]
 # The figure below is the paper's performance figure, with its panels: accuracy by epoch, scores on the
-# test set, time, dead units. A title that says "no difference shown" means that no corrected interval
+# test set, time, dead units. (Images have further figures: confusion, robustness, gradients and learned
+# shapes stand in [notebook 07](07_vision_training.ipynb).) A title that says "no difference shown" means that no corrected interval
 # of a paired difference from GELU excludes zero.
 #
 # Of the panels, time is the weakest. The clock of a shared machine measures whatever else ran there, so
@@ -151,7 +153,11 @@ for condition in found:
 # few seeds, so these counts are rough.
 
 # %%
-effects = {"bleu": (1.3, 0.5, 0.2), "test_nll": (0.02, 0.01, 0.005)}
+effects = {
+    "bleu": (1.3, 0.5, 0.2),
+    "test_nll": (0.02, 0.01, 0.005),
+    "test_accuracy": (1.0, 0.5, 0.15),
+}
 rows = []
 for condition in found:
     for metric in (m for m in condition.metrics if m.name in effects):
@@ -170,7 +176,8 @@ show(pd.DataFrame(rows) if rows else pd.DataFrame({"deviation": ["needs two seed
 seeds = np.arange(2, 41)
 drawn = {}
 figure, axes = plt.subplots(figsize=(8, 3.8))
-for condition, dash in zip(found, itertools.cycle(("-", "--", "-.", ":")), strict=False):
+translators = [condition for condition in found if condition.translates]
+for condition, dash in zip(translators, itertools.cycle(("-", "--", "-.", ":")), strict=False):
     deviation = tables.paired_deviation(condition, BY_NAME["bleu"])
     if not math.isnan(deviation):
         drawn[condition.name] = [stats.detectable_difference(deviation, n) for n in seeds]
@@ -254,26 +261,15 @@ for published in (True, False):
 #
 # `sgblend report` rewrites every file named here, in `figures/`, from the records alone; a second call
 # changes no byte, and a test compares the committed tables with the committed records. The tables are
-# there as CSV with all digits and as Markdown.
+# there as CSV with all digits and as Markdown. This is the list that the report itself writes:
 
 # %%
-kinds = {
-    "performance_{}.png": "section 2",
-    "differences_{}.png": "section 3",
-    "parameters_{}.png": "section 5",
-    "tables/table_{}.csv, .md": "section 2",
-    "tables/comparison_{}.csv, .md": "section 3",
-}
-files = [
-    {"file": name.format(c.slug), "shown in": place, "records from": f"`{c.command}`"}
-    for c in found
-    for name, place in kinds.items()
-]
-files += [
-    {"file": "tables/claims.csv, .md", "shown in": "section 6", "records from": "all of the above"},
-    {"file": "teaser_{published,exact}.png", "shown in": "section 7", "records from": "none"},
-]
-show(pd.DataFrame(files))
+index = pd.read_csv(project_root() / "figures" / "tables" / "index.csv", comment="#")
+listed = set(index.iloc[:, 0])
+for condition in found:
+    assert f"performance_{condition.slug}.png" in listed
+    assert f"tables/table_{condition.slug}" in listed
+show(index)
 
 # %% [markdown]
 # ## What was found
@@ -293,5 +289,5 @@ display(Markdown("\n".join([*messages, f"* {claims.summary(ledger)}"])))
 # again (`make notebooks NB=notebooks/10_tables_and_figures.py`).
 #
 # ---
-# Previous: [05 · Training a translator](05_wmt14_training.ipynb) · Back to
+# Previous: [07 · Training an image classifier](07_vision_training.ipynb) · Back to
 # [00 · Start here](00_start_here.ipynb)

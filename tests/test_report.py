@@ -1,5 +1,6 @@
 """The report: a pure function of the store, the same bytes each time, nothing claimed beyond it."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -241,6 +242,17 @@ def test_titles_say_what_the_numbers_say(store, multi30k):
     assert tables.message(multi30k, BY_NAME["test_nll"]) == "Cross-entropy: ReLU worse"
     one_seed = conditions(store)[1]
     assert tables.message(one_seed, BY_NAME["bleu"]) == "BLEU: one seed, no verdict"
+
+
+def test_a_loss_is_one_of_a_token_only_where_there_are_tokens(multi30k):
+    images = dataclasses.replace(
+        multi30k, task="cifar10", frame=multi30k.frame.drop(columns="bleu")
+    )
+    for condition, unit in ((multi30k, "(nats/token)"), (images, "(nats)")):
+        (loss,) = [m for m in condition.metrics if m.name == "test_nll"]
+        assert loss.label.endswith(unit) and loss.better == -1
+        assert loss.label in set(tables.comparison_text(condition)["metric"])
+        assert loss.label in tables.results_text(condition).columns
 
 
 def test_a_bleu_near_zero_is_not_compared(tmp_path):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from sgblend_utils import audit
 from sgblend_utils.errors import UserError
 from sgblend_utils.figures_theory import figure_teaser
-from sgblend_utils.report import claims, figures, ladder, tables
+from sgblend_utils.report import claims, figures, ladder, tables, vision
 from sgblend_utils.report.conditions import METRICS, Condition, conditions, digest
 from sgblend_utils.runs import check_writable, project_root, write_whole
 
@@ -39,6 +39,7 @@ BY_CONDITION = {
     "performance": figures.figure_performance,
     "differences": figures.figure_differences,
     "parameters": figures.figure_parameters,
+    **vision.BY_CONDITION,
 }
 """Beginning of a figure's file name -> what draws it; the condition's slug follows."""
 
