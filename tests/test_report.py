@@ -302,6 +302,19 @@ def test_the_difference_figure_plots_each_pair(multi30k):
     )
 
 
+def test_an_axis_is_made_for_the_points_and_says_where_an_interval_goes_on():
+    for interval, arrows in (((-40.0, 50.0), ["<", ">"]), ((0.5, 2.5), []), ((0.5, 50.0), [">"])):
+        axes = plt.figure().add_subplot()
+        axes.plot([1.0, 2.0], [0.0, 0.0], "o")
+        axes.plot(interval, [0.2, 0.2], "-")
+        figures.widen(axes, BY_NAME["test_accuracy"], [1.0, 2.0])
+        left, right = axes.get_xlim()
+        assert left <= 1 and right >= 2 and right - left <= 4 + 1e-9
+        assert left <= interval[0] or "<" in arrows
+        assert [line.get_marker() for line in axes.lines[2:]] == arrows
+    plt.close("all")
+
+
 # The ledger ---------------------------------------------------------------------------------------
 
 

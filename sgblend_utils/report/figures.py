@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import INK, LABELS, MUTED, activation_style, set_style
 
 TITLE = {"fontsize": 11}
+BEYOND = 1.5  # how far an axis goes beyond its points, in units of their range
 ROOM_FOR_INSET = 4  # epochs: curves of so few fill the panel
 SCORES = ("bleu", "test_nll", "test_accuracy", "f1", "noise_accuracy")
 PARAMETERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -57,14 +60,26 @@ def rows_of(axes: Axes, activations: list[str]) -> dict[str, int]:
     return places
 
 
-def widen(axes: Axes, metric: Metric) -> None:
-    """Let the x axis show all points, and at least the metric's span."""
+def widen(axes: Axes, metric: Metric, points: Sequence[float]) -> None:
+    """Let the x axis show all points, at least the metric's span, and intervals within reason.
+
+    Two seeds give an interval thirteen times as wide as their distance: on an axis that held it
+    whole, all points would be one.  What goes on beyond the axis ends in an arrowhead.
+    """
     low, high = axes.dataLim.intervalx
     margin = max(0.05 * (high - low), (metric.span - (high - low)) / 2)
-    left = low - margin
-    if low >= 0:  # no room for values that cannot be
-        left = max(left, -0.05 * (high + margin))
-    axes.set_xlim(left, high + margin)
+    reach = BEYOND * max(max(points) - min(points), metric.span)
+    left, right = max(low - margin, min(points) - reach), min(high + margin, max(points) + reach)
+    if min(points) >= 0:  # no room for values that cannot be
+        left = max(left, -0.05 * right)
+    axes.set_xlim(left, right)
+    for bar in [line for line in axes.lines if len(set(line.get_ydata())) == 1]:
+        style = {"color": bar.get_color(), "markersize": 6, "clip_on": False}
+        ends = np.asarray(bar.get_xdata(), float)
+        if ends.min() < left:
+            axes.plot(left, bar.get_ydata()[0], "<", **style)
+        if ends.max() > right:
+            axes.plot(right, bar.get_ydata()[0], ">", **style)
 
 
 def draw_points(axes: Axes, name: str, values: pd.Series, place: float, **style: Any) -> None:
@@ -89,7 +104,7 @@ def draw_runs(axes: Axes, condition: Condition, metric: Metric, hollow: bool = F
             axes.plot(row["mean"], place - 0.12, "|", color=colour, markersize=12, mew=2.4)
     axes.set_title(message(condition, metric), **TITLE)
     axes.set_xlabel(metric.label)
-    widen(axes, metric)
+    widen(axes, metric, list(condition.frame[metric.name].dropna()))
 
 
 def draw_time(axes: Axes, condition: Condition) -> None:
@@ -170,7 +185,8 @@ def figure_performance(condition: Condition) -> Figure:
     for place, draw in zip(axes, draws, strict=True):
         draw(place, condition)
     note = (
-        f"{condition.provenance}; a marker is a run, a bar the 95 % interval of the mean over seeds"
+        f"{condition.provenance}; a marker is a run, "
+        "a bar the 95 % interval of the mean over seeds (arrowhead: it goes on)"
     )
     return finish(figure, f"Performance: {condition.name}", note)
 
@@ -222,7 +238,8 @@ def figure_differences(condition: Condition) -> Figure | None:
         arrow = "better →" if metric.better > 0 else "← better"
         axes.set_title(message(condition, metric), **TITLE)
         axes.set_xlabel(f"Δ {metric.label}    {arrow}")
-        widen(axes, metric)
+        shown_names = [name for name in places if name in printed]
+        widen(axes, metric, [0.0, *own["difference"], *(printed[name] for name in shown_names)])
     handles = [
         Line2D([], [], marker="o", linestyle="", color=MUTED, label="one seed"),
         Line2D([], [], color=MUTED, linewidth=3.2, label="95 % interval"),
