@@ -64,7 +64,6 @@ set_style()
 splits = mini_reviews()
 for text, label in list(zip(splits["train"].texts, splits["train"].labels, strict=True))[:6]:
     print("+" if label else "−", text)
-texts = {name: set(rows.texts) for name, rows in splits.items()}
 print({name: len(rows) for name, rows in splits.items()})
 print("share of positive test reviews:", round(float(splits["test"].labels.mean()), 2))
 
