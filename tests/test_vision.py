@@ -426,7 +426,6 @@ def tiny(monkeypatch):
 SMALL = {"width": 8, "batch_size": 32, "pad": 0, "weight_decay": 0.0, "learning_rate": 0.05}
 
 
-@pytest.mark.backend
 def test_thirty_two_images_are_learned_by_heart_and_random_labels_teach_nothing(tiny):
     """On the training images everything is right; on others, with labels at random, chance."""
     splits = tiny(np.random.default_rng(1).integers(0, 10, 600))
