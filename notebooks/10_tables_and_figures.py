@@ -36,6 +36,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from sgblend_utils import stats
 from sgblend_utils.figures_theory import figure_teaser, teaser_curves
@@ -45,8 +46,12 @@ from sgblend_utils.runs import project_root
 from sgblend_utils.style import LABELS, MUTED, activation_style
 
 found = conditions()
+set_matplotlib_formats(
+    "png", dpi=75, bbox_inches="tight"
+)  # many figures; `figures/` has them sharp
 
 
+# %%
 def show(table: pd.DataFrame, below: str = "") -> None:
     """A table as Markdown, with a line below."""
     display(Markdown(tables.to_markdown(table) + (f"\n\n{below}" if below else "")))
