@@ -12,13 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
 from sgblend_utils.datasets import grammar, hub
-from sgblend_utils.datasets.text import BOS, PAD, Subwords, bucket_of, pad, two_widths_first
+from sgblend_utils.datasets.text import BOS, PAD, BucketedBatches, Subwords, pad
 from sgblend_utils.datasets.words import Words
-from sgblend_utils.errors import UserError
 
 CLS = BOS  # opens a review for an encoder that reads the first position
 BREAK = re.compile(r"<br\s*/?>")
@@ -182,18 +180,14 @@ def encode_reviews(
     return Encoded(rows, reviews.labels, cut)
 
 
-class ReviewBatches(keras.utils.PyDataset):
+class ReviewBatches(BucketedBatches):
     """Bucketed batches: ids (rows, width), labels (rows, 1), weights (rows,).
-
-    Each bucket has a fixed number of rows, `tokens` // width, so that a program is compiled for
-    each bucket and not for each batch; spare rows are all padding and weigh nothing.  The order of
-    epoch e depends on (`seed`, e) alone: equal for every activation, and the same after a resume.
 
     Args:
         reviews: ids and labels.
         tokens: padded positions a batch.
         widths: increasing; the last holds every review.
-        seed: of the order; None keeps the order of the data within a bucket.
+        seed: as of `BucketedBatches`.
     """
 
     def __init__(
@@ -205,39 +199,10 @@ class ReviewBatches(keras.utils.PyDataset):
         seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.reviews, self.tokens, self.widths = reviews, tokens, tuple(widths)
-        self.seed = seed
-        if tokens < self.widths[-1]:
-            raise UserError(
-                f"A batch of {tokens} tokens cannot hold one review of {self.widths[-1]}; "
-                "raise tokens or lower length."
-            )
-        lengths = np.array([len(row) for row in reviews.rows], int)
-        self.bucket = bucket_of(lengths, self.widths)
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lay out the batches of `epoch`."""
-        self.epoch = epoch
-        rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
-        batches: list[tuple[int, np.ndarray]] = []
-        for index, width in enumerate(self.widths):
-            members = np.flatnonzero(self.bucket == index)
-            if rng is not None:
-                members = rng.permutation(members)
-            rows = self.tokens // width
-            batches += [(width, members[i : i + rows]) for i in range(0, len(members), rows)]
-        order = range(len(batches)) if rng is None else rng.permutation(len(batches))
-        self.batches = two_widths_first([batches[i] for i in order])
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras after each epoch of training."""
-        if self.seed is not None:
-            self.set_epoch(self.epoch + 1)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+        layout = {"tokens": tokens, "widths": widths, "seed": seed}
+        lengths = [len(row) for row in reviews.rows]
+        super().__init__(lengths, **layout, row="review", limit="length", **kwargs)
+        self.reviews = reviews
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         width, members = self.batches[index]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import keras
 import numpy as np
@@ -95,48 +96,47 @@ def two_widths_first(batches: list[tuple[int, np.ndarray]]) -> list[tuple[int, n
     return batches
 
 
-class TranslationBatches(keras.utils.PyDataset):
-    """Bucketed batches of (source, shifted target) and next-token labels.
+class BucketedBatches(keras.utils.PyDataset):
+    """The layout of batches whose rows are padded to one of a few `widths`.
 
-    Both sides of a batch are padded to one of a few `widths`, and each bucket has a fixed number of
-    rows (`tokens` // width; a last short batch is filled with empty rows, which weigh nothing), so
-    that XLA compiles one program per bucket and not one per batch.  The order of epoch e depends on
-    (`seed`, e) and the backend alone: equal for every activation, and the same after a resume.
+    Each bucket has a fixed number of rows (`tokens` // width; a last short batch is filled with
+    empty rows, which weigh nothing), so that XLA compiles one program per bucket and not one per
+    batch.  The order of epoch e depends on (`seed`, e) and the backend alone: equal for every
+    activation, and the same after a resume.
 
     Args:
-        source, target: subword ids without BOS/EOS; pairs longer than the widest bucket are left
-            out and counted in `dropped`.
-        tokens: padded positions a batch, on each side.
+        lengths: (N,), of the rows; rows longer than the widest bucket are in no batch.
+        tokens: padded positions a batch.
         widths: increasing bucket widths.
-        seed: of the order; None keeps the order of the data (for evaluation).
+        seed: of the order; None keeps the order of the data within a bucket (for evaluation).
+        row, limit: what a message calls a row, and the setting that bounds its length.
     """
 
     def __init__(
         self,
-        source: Sequence[Sequence[int]],
-        target: Sequence[Sequence[int]],
+        lengths: Sequence[int],
         *,
         tokens: int,
         widths: Sequence[int],
-        seed: int | None = None,
-        **kwargs: object,
+        seed: int | None,
+        row: str,
+        limit: str,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.source, self.target = source, target
-        self.tokens, self.widths, self.seed, self.epoch = tokens, tuple(widths), seed, 0
+        self.tokens, self.widths, self.seed = tokens, tuple(widths), seed
         if tokens < self.widths[-1]:
             raise UserError(
-                f"A batch of {tokens} tokens cannot hold one sentence of {self.widths[-1]}; "
-                "raise tokens or lower max_length."
+                f"A batch of {tokens} tokens cannot hold one {row} of {self.widths[-1]}; "
+                f"raise tokens or lower {limit}."
             )
-        longest = [max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)]
-        self.bucket = bucket_of(np.asarray(longest, int), self.widths)
-        self.dropped = int((self.bucket == len(self.widths)).sum())
-        self.shuffle()
+        self.bucket = bucket_of(np.asarray(lengths, int), self.widths)
+        self.set_epoch(0)
 
-    def shuffle(self) -> None:
-        """Lay out the batches of the current epoch."""
-        rng = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
+    def set_epoch(self, epoch: int) -> None:
+        """Lay out the batches of `epoch`, as a resumed run must."""
+        self.epoch = epoch
+        rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
         batches: list[tuple[int, np.ndarray]] = []
         for index, width in enumerate(self.widths):
             members = np.flatnonzero(self.bucket == index)
@@ -147,11 +147,6 @@ class TranslationBatches(keras.utils.PyDataset):
         order = range(len(batches)) if rng is None else rng.permutation(len(batches))
         self.batches = two_widths_first([batches[i] for i in order])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Jump to the order of `epoch`, as a resumed run must."""
-        self.epoch = epoch
-        self.shuffle()
-
     def on_epoch_end(self) -> None:
         """Called by Keras after each epoch of training."""
         if self.seed is not None:
@@ -159,6 +154,33 @@ class TranslationBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+class TranslationBatches(BucketedBatches):
+    """Bucketed batches of (source, shifted target) and next-token labels.
+
+    Args:
+        source, target: subword ids without BOS/EOS; pairs longer than the widest bucket are left
+            out and counted in `dropped`.
+        tokens: padded positions a batch, on each side.
+        widths, seed: as of `BucketedBatches`.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Sequence[int]],
+        target: Sequence[Sequence[int]],
+        *,
+        tokens: int,
+        widths: Sequence[int],
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        longest = [max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)]
+        layout = {"tokens": tokens, "widths": widths, "seed": seed}
+        super().__init__(longest, **layout, row="sentence", limit="max_length", **kwargs)
+        self.source, self.target = source, target
+        self.dropped = int((self.bucket == len(self.widths)).sum())
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         width, members = self.batches[index]

@@ -6,7 +6,7 @@ attention layers.  With every flaw removed it is a plain pre-norm Transformer of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -66,6 +66,39 @@ class Site(keras.layers.Layer):
     def effective_parameters(self) -> Callable[[], dict[str, Any]]:
         """That of the activation; not an attribute of sites without parameters."""
         return self.activation.effective_parameters
+
+
+def activations_in_turn(
+    name: str, flaws: Collection[str], seed: int
+) -> Iterator[keras.layers.Layer]:
+    """The layers for the sites in turn: the same one for all, or a fresh one for each.
+
+    With `published_activation`, a random start of β has a seed of its own.
+    """
+    options = PUBLISHED_FORMS.get(name, {}) if "published_activation" in flaws else {}
+    layer = None
+    while True:
+        if layer is None or "shared_activation" not in flaws:
+            start = {"beta_initializer": keras.initializers.GlorotUniform(seed=seed)}
+            layer = make_activation(name, name="activation", **(options and options | start))
+        yield layer
+        seed += 1
+
+
+def draw_defaults(variables: Sequence[keras.Variable], seeds: Iterator[int]) -> None:
+    """Draw kernels and embeddings from Keras's default distributions, each with its own seed.
+
+    Keras would give the kernels of one attention layer the same integer seed: equal queries, keys
+    and values.
+    """
+    for variable in variables:
+        if variable.name == "kernel":
+            draw = keras.initializers.GlorotUniform(seed=next(seeds))
+        elif variable.name == "embeddings":
+            draw = keras.initializers.RandomUniform(seed=next(seeds))
+        else:
+            continue
+        variable.assign(draw(variable.shape))
 
 
 class PublishedBlock(keras.layers.Layer):
@@ -177,7 +210,7 @@ class PublishedTransformer(keras.Model):
         self.source_places = keras.layers.Embedding(length, d_model, name="source_places")
         self.target_places = keras.layers.Embedding(length, d_model, name="target_places")
         self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
-        activations = self.make_activations(activation, next(seeds))
+        activations = activations_in_turn(activation, flaws, next(seeds))
         stacks: list[list[PublishedBlock]] = []
         for side, cross in (("encoder", False), ("decoder", True)):
             names = [f"{side}_{i}" for i in range(num_layers)]
@@ -203,26 +236,6 @@ class PublishedTransformer(keras.Model):
             self.head = keras.layers.Dense(ff_dim, name="head")
             self.head_site = Site(next(activations), name="head_site")
 
-    def make_activations(self, name: str, seed: int) -> Iterator[keras.layers.Layer]:
-        """The layers for the sites in turn: the same one for all, or a fresh one for each."""
-        options: dict[str, Any] = {}
-        if "published_activation" in self.flaws:
-            options = PUBLISHED_FORMS.get(name, {})
-        if "shared_activation" in self.flaws:
-            shared = self.make_one(name, options, seed)
-            while True:
-                yield shared
-        while True:
-            yield self.make_one(name, options, seed)
-            seed += 1
-
-    @staticmethod
-    def make_one(name: str, options: dict[str, Any], seed: int) -> keras.layers.Layer:
-        """One activation; a random start of β has a seed of its own."""
-        if options:
-            options = {**options, "beta_initializer": keras.initializers.GlorotUniform(seed=seed)}
-        return make_activation(name, name="activation", **options)
-
     def build(self, input_shape: Any = None) -> None:
         """Create every variable and draw the initial weights, each from a seed of its own."""
         width = (None, None, self.settings["d_model"])
@@ -235,16 +248,7 @@ class PublishedTransformer(keras.Model):
             width = (None, None, self.head.units)
             self.head_site.build(width)
         self.output_layer.build(width)
-        # Keras gives the kernels of one attention layer the same integer seed: equal queries, keys
-        # and values.  So they are drawn here, from the distributions that are Keras's defaults.
-        for variable in self.trainable_variables:
-            if variable.name == "kernel":
-                draw = keras.initializers.GlorotUniform(seed=next(self.seeds))
-            elif variable.name == "embeddings":
-                draw = keras.initializers.RandomUniform(seed=next(self.seeds))
-            else:
-                continue
-            variable.assign(draw(variable.shape))
+        draw_defaults(self.trainable_variables, self.seeds)
         self.built = True
 
     def get_config(self) -> dict[str, Any]:

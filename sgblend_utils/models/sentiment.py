@@ -15,8 +15,20 @@ from keras import ops
 from sgblend_utils.activations import make_activation
 from sgblend_utils.datasets.text import PAD
 from sgblend_utils.errors import UserError
-from sgblend_utils.models.published import PUBLISHED_FORMS, PublishedBlock, Site
-from sgblend_utils.models.transformer import PACKAGE, Block, dense, padding_bias, seed_stream
+from sgblend_utils.models.published import (
+    PublishedBlock,
+    Site,
+    activations_in_turn,
+    draw_defaults,
+)
+from sgblend_utils.models.transformer import (
+    PACKAGE,
+    Block,
+    check_heads,
+    dense,
+    padding_bias,
+    seed_stream,
+)
 
 KINDS = ("small", "bert")
 HEAD = 20  # units between the average and the logit, in `small`
@@ -73,11 +85,7 @@ class SentimentEncoder(keras.Model):
     ):
         if kind not in KINDS:
             raise UserError(f"Unknown encoder {kind!r}: choose one of {', '.join(KINDS)}.")
-        if d_model % num_heads:
-            raise UserError(
-                f"d_model {d_model} is not divisible by num_heads {num_heads}; "
-                "choose a d_model that is a multiple of num_heads."
-            )
+        check_heads(d_model, num_heads)
         super().__init__(**kwargs)
         self.settings: dict[str, Any] = {
             "vocabulary": vocabulary,
@@ -199,7 +207,8 @@ class PublishedSentiment(SentimentEncoder):
 
     def make_blocks(self, seeds: Iterator[int]) -> None:
         """Blocks of Keras's own attention, and an activation that may be the same for all."""
-        sites = self.make_sites(next(seeds))
+        layers = activations_in_turn(self.settings["activation"], self.flaws, next(seeds))
+        sites = (Site(layer, name="site") for layer in layers)
         self.blocks = [
             PublishedBlock(self.settings, self.flaws, next(sites), False, seeds, name=f"block_{i}")
             for i in range(self.settings["num_layers"])
@@ -208,36 +217,12 @@ class PublishedSentiment(SentimentEncoder):
             self.final_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="final_norm")
         self.head_site = None if self.head is None else next(sites)
 
-    def make_sites(self, seed: int) -> Iterator[Site]:
-        """Sites in turn, with one activation layer for all or a fresh one for each."""
-        name, options = self.settings["activation"], {}
-        if "published_activation" in self.flaws:
-            options = PUBLISHED_FORMS.get(name, {})
-        shared = None
-        while True:
-            drawn = {"beta_initializer": keras.initializers.GlorotUniform(seed=seed)}
-            if shared is None or "shared_activation" not in self.flaws:
-                shared = make_activation(name, name="activation", **(options and options | drawn))
-            yield Site(shared, name="site")
-            seed += 1
-
     def build(self, input_shape: Any = None) -> None:
-        """Create every variable; draw the weights of Keras's layers, each from a seed of its own.
-
-        Keras would give the kernels of one attention layer the same integer seed: equal queries,
-        keys and values.  The distributions are Keras's defaults.
-        """
+        """Create every variable, and draw the weights of Keras's layers."""
         if self.built:
             return
         super().build(input_shape)
-        for variable in self.trainable_variables:
-            if variable.name == "kernel":
-                draw = keras.initializers.GlorotUniform(seed=next(self.seeds))
-            elif variable.name == "embeddings":
-                draw = keras.initializers.RandomUniform(seed=next(self.seeds))
-            else:
-                continue
-            variable.assign(draw(variable.shape))
+        draw_defaults(self.trainable_variables, self.seeds)
 
     def embed(self, ids: Any, training: bool = False) -> Any:
         """(B, T) ids -> (B, T, d): word plus learned position."""

@@ -23,6 +23,15 @@ MASKED = -1e9  # finite: a row with every key masked must give numbers, not NaN
 PACKAGE = "sgblend"
 
 
+def check_heads(d_model: int, num_heads: int) -> None:
+    """Raise a UserError if the width cannot be divided among the heads."""
+    if d_model % num_heads:
+        raise UserError(
+            f"d_model {d_model} is not divisible by num_heads {num_heads}; "
+            "choose a d_model that is a multiple of num_heads."
+        )
+
+
 def seed_stream(seed: int) -> Iterator[int]:
     """An endless stream of independent integer seeds, the same for the same `seed`."""
     rng = np.random.default_rng(seed)
@@ -248,11 +257,7 @@ class Transformer(keras.Model):
         for size, value in sizes.items():
             if value < 1:
                 raise UserError(f"{size} is {value}; give a positive whole number.")
-        if d_model % num_heads:
-            raise UserError(
-                f"d_model {d_model} is not divisible by num_heads {num_heads}; "
-                "choose a d_model that is a multiple of num_heads."
-            )
+        check_heads(d_model, num_heads)
         super().__init__(**kwargs)
         self.settings = {
             **sizes,
