@@ -315,6 +315,16 @@ def test_an_axis_is_made_for_the_points_and_says_where_an_interval_goes_on():
     plt.close("all")
 
 
+def test_dead_units_are_on_the_axis_where_no_unit_is_near_dead(multi30k):
+    frame = multi30k.frame.assign(dead_share=1.2, near_dead_share=0.0)
+    axes = plt.figure().add_subplot()
+    figures.draw_dead(axes, dataclasses.replace(multi30k, frame=frame))
+    left, right = axes.get_xlim()
+    assert left < 0 and right >= 1.2
+    assert not {"<", ">"} & {line.get_marker() for line in axes.lines}
+    plt.close("all")
+
+
 # The ledger ---------------------------------------------------------------------------------------
 
 

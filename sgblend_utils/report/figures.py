@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from sgblend_utils.stats import compare, paired_differences, summarise
 from sgblend_utils.style import INK, LABELS, MUTED, activation_style, set_style
 
 TITLE = {"fontsize": 11}
+LETTERS_PER_INCH = 14  # of the note below a figure
 BEYOND = 1.5  # how far an axis goes beyond its points, in units of their range
 ROOM_FOR_INSET = 4  # epochs: curves of so few fill the panel
 SCORES = ("bleu", "test_nll", "test_accuracy", "f1", "noise_accuracy")
@@ -30,6 +32,7 @@ PARAMETERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
 def finish(figure: Figure, title: str, note: str) -> Figure:
     """Give a figure its title and, below it, where its numbers come from."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    note = textwrap.fill(note, int(LETTERS_PER_INCH * figure.get_figwidth()))
     figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=MUTED)
     return figure
 
@@ -73,7 +76,8 @@ def widen(axes: Axes, metric: Metric, points: Sequence[float]) -> None:
     if min(points) >= 0:  # no room for values that cannot be
         left = max(left, -0.05 * right)
     axes.set_xlim(left, right)
-    for bar in [line for line in axes.lines if len(set(line.get_ydata())) == 1]:
+    bars = [line for line in axes.lines if len(line.get_xdata()) == 2]
+    for bar in [bar for bar in bars if len(set(bar.get_ydata())) == 1]:
         style = {"color": bar.get_color(), "markersize": 6, "clip_on": False}
         ends = np.asarray(bar.get_xdata(), float)
         if ends.min() < left:
@@ -89,8 +93,17 @@ def draw_points(axes: Axes, name: str, values: pd.Series, place: float, **style:
     axes.plot(values, [place] * len(values), look["marker"], **style)
 
 
-def draw_runs(axes: Axes, condition: Condition, metric: Metric, hollow: bool = False) -> None:
-    """One dot a run, and the mean with its 95 % interval beside them."""
+def draw_runs(
+    axes: Axes,
+    condition: Condition,
+    metric: Metric,
+    hollow: bool = False,
+    beside: Sequence[float] = (),
+) -> None:
+    """One dot a run, and the mean with its 95 % interval beside them.
+
+    `beside` holds points of another metric that the same axes must show.
+    """
     places = rows_of(axes, condition.activations)
     means = summarise(condition.frame, metric.name)
     for name, place in places.items():
@@ -104,7 +117,7 @@ def draw_runs(axes: Axes, condition: Condition, metric: Metric, hollow: bool = F
             axes.plot(row["mean"], place - 0.12, "|", color=colour, markersize=12, mew=2.4)
     axes.set_title(message(condition, metric), **TITLE)
     axes.set_xlabel(metric.label)
-    widen(axes, metric, list(condition.frame[metric.name].dropna()))
+    widen(axes, metric, [*condition.frame[metric.name].dropna(), *beside])
 
 
 def draw_time(axes: Axes, condition: Condition) -> None:
@@ -134,7 +147,8 @@ def draw_dead(axes: Axes, condition: Condition) -> None:
     dead, near = BY_NAME["dead_share"], BY_NAME["near_dead_share"]
     largest = {"dead": condition.frame[dead.name].max()}
     if near in condition.metrics:
-        draw_runs(axes, condition, near, hollow=True)
+        drawn = condition.frame[dead.name].dropna()
+        draw_runs(axes, condition, near, hollow=True, beside=drawn)
         largest["near-dead"] = condition.frame[near.name].max()
     said = [f"≤ {number(v, 2)} % {k}" if v > 0 else f"none {k}" for k, v in largest.items()]
     axes.set_title(", ".join(said).capitalize(), **TITLE)

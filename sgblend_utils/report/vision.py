@@ -197,7 +197,7 @@ def figure_gradients(condition: Condition) -> Figure | None:
     draw_lines(axes[-1], scale)
     axes[-1].set_ylabel("gradient noise scale (images)")
     typical = [f"{float(f'{x:.2g}'):,.0f}" for x in scale.median().dropna()] or ["–"]
-    axes[-1].set_title(f"Noise scale: from about {typical[0]} to {typical[-1]} images", **TITLE)
+    axes[-1].set_title(f"Noise scale: from {typical[0]} to {typical[-1]} images", **TITLE)
     for place in axes:
         place.set(yscale="log", xlabel="epoch")
         place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
