@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgblend_utils.errors import UserError
@@ -170,7 +170,7 @@ def command_sweep(arguments: argparse.Namespace) -> None:
     ]
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; give a positive whole number.")
-    failures = sweep(configs, workers=arguments.workers, backend=backend)
+    failures = sweep(configs, workers=arguments.workers, backend=backend, devices=arguments.devices)
     if failures:
         raise UserError("Some runs failed; the others are stored. " + " | ".join(failures))
     print(f"{len(configs)} runs are in the store.")
@@ -282,6 +282,7 @@ def training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help="override any setting (repeatable)"
     )
+    parser.add_argument("--devices", type=int, default=1, help="accelerators that share each batch")
     for name in ("max-samples", "epochs", "d-model", "ff-dim", "num-heads", "num-layers"):
         parser.add_argument(f"--{name}", f"--{name.replace('-', '_')}", type=int)
 
@@ -296,7 +297,6 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--activation", default="sgblend", help="a name from the registry")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--core", type=int, help="keep to this core")
-    run.add_argument("--devices", type=int, default=1, help="accelerators that share each batch")
     run.add_argument("--quiet", action="store_true", help="no progress by epoch")
     run.set_defaults(perform=command_run)
 
@@ -354,19 +354,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; a UserError is one sentence on stderr and exit code 2."""
+def exit_code(program: str, perform: Callable[[], None], stopped: str) -> int:
+    """Perform a command: 0, or a sentence on stderr and 2 for a UserError, 130 when stopped."""
     logging.getLogger("absl").setLevel(logging.ERROR)
-    arguments = make_parser().parse_args(argv)
     try:
-        arguments.perform(arguments)
+        perform()
     except UserError as error:
-        print(f"sgblend: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("sgblend: stopped; what was finished is stored.", file=sys.stderr)
+        print(f"{program}: stopped; {stopped}.", file=sys.stderr)
         return 130
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of `sgblend`."""
+    arguments = make_parser().parse_args(argv)
+    return exit_code("sgblend", lambda: arguments.perform(arguments), "what was finished is stored")
 
 
 if __name__ == "__main__":

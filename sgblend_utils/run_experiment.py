@@ -10,14 +10,13 @@ its own: the protocol, the activations, the seeds, the preset and where records 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sgblend_utils.cli import BACKENDS, choose_backend, names, seeds
+from sgblend_utils.cli import BACKENDS, choose_backend, exit_code, names, seeds
 from sgblend_utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -191,18 +190,11 @@ def experiment(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiment; a UserError is one sentence on stderr and exit code 2."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    """Run the experiment."""
     arguments = make_parser().parse_args(argv)
-    try:
-        experiment(arguments)
-    except UserError as error:
-        print(f"run_experiment: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("run_experiment: stopped; give the same command to go on.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(
+        "run_experiment", lambda: experiment(arguments), "give the same command to go on"
+    )
 
 
 if __name__ == "__main__":

@@ -176,7 +176,9 @@ def load_model(key: str) -> tuple[Any, Any]:
     return model, Subwords(subwords.read_bytes())
 
 
-def command(config: RunConfig, *, backend: str | None = None, core: int | None = None) -> list[str]:
+def command(
+    config: RunConfig, *, backend: str | None = None, core: int | None = None, devices: int = 1
+) -> list[str]:
     """The command line that performs `config`; with `core`, on that core alone."""
     words = [sys.executable, "-m", "sgblend_utils.cli", "run", config.task]
     for name in ("activation", "protocol", "preset", "seed"):
@@ -184,6 +186,7 @@ def command(config: RunConfig, *, backend: str | None = None, core: int | None =
     for name, value in config.overrides.items():
         words += ["--set", f"{name}={json.dumps(value)}"]
     words += [] if backend is None else ["--backend", backend]
+    words += [] if devices == 1 else ["--devices", str(devices)]
     return words + ([] if core is None else ["--core", str(core)])
 
 
@@ -192,13 +195,14 @@ def sweep(
     *,
     workers: int = 1,
     backend: str | None = None,
+    devices: int = 1,
     root: Path | None = None,
 ) -> list[str]:
     """Perform the runs that have no record yet, each in a process of its own.
 
     With several workers each gets one core: on a small machine two one-core runs side by side do
-    more than one run on two cores.  Interrupted runs go on after their last whole epoch when the
-    sweep is given again.
+    more than one run on two cores.  `devices` is as in `run`.  Interrupted runs go on after their
+    last whole epoch when the sweep is given again.
 
     Returns:
         One sentence for each run that failed; the others' records are stored.
@@ -215,7 +219,7 @@ def sweep(
         core = cores.get()
         try:
             done = subprocess.run(
-                command(config, backend=backend, core=core),
+                command(config, backend=backend, core=core, devices=devices),
                 env=environ,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -11,7 +11,8 @@ import pytest
 from sgblend_utils import runs
 from sgblend_utils.configs import RunConfig
 from sgblend_utils.errors import UserError
-from sgblend_utils.training import train, translation
+from sgblend_utils.training import published_translation, train, translation
+from sgblend_utils.training.common import EpochLog, Patience
 from sgblend_utils.training.resume import FILE, Resume
 
 TINY = {
@@ -28,6 +29,12 @@ TINY = {
 }
 CONFIG = RunConfig("multi30k", "sgblend", overrides=TINY)
 CLOCKS = {"seconds", "cpu_seconds"}
+SMALL = {"max_samples": 96, "length": 16, "d_model": 8, "ff_dim": 12, "num_layers": 1, "epochs": 2}
+ROWS, TOKENS = {**SMALL, "batch_size": 16}, {**SMALL, "tokens": 256}
+OTHERS = {  # the other rooms with a Transformer
+    "published translation": RunConfig("wmt14", "sgblend", "published", overrides=ROWS),
+    "sentiment": RunConfig("imdb", "sgblend", overrides=TOKENS),
+}
 
 
 class Stop(Exception):
@@ -38,6 +45,7 @@ class Stop(Exception):
 def without_decoding(monkeypatch):
     """Translating the test set is not what is tested here, and takes longest."""
     monkeypatch.setattr(translation, "evaluate_translation", lambda *_: {"bleu": 0.0})
+    monkeypatch.setattr(published_translation, "read_everything", lambda *_: {"bleu": 0.0})
 
 
 def stop_in(monkeypatch, epoch, update):
@@ -55,6 +63,12 @@ def stop_in(monkeypatch, epoch, update):
 
     monkeypatch.setattr(translation.CheckpointAverage, "on_epoch_begin", begin)
     monkeypatch.setattr(translation.CheckpointAverage, "on_train_batch_end", end)
+
+
+def cut_in_second_epoch(log, batch, logs=None):
+    """After the first update."""
+    if len(log.rows) == 1:
+        raise Stop
 
 
 def history(trained):
@@ -115,6 +129,55 @@ def test_resumed_equals_uninterrupted(uninterrupted, stopped, monkeypatch):
     assert evaluated.record["metrics"] == resumed.record["metrics"]
     seconds = sum(row["seconds"] for row in resumed.record["history"])
     assert evaluated.record["timing"]["total_seconds"] >= seconds - 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
+def test_every_room_goes_on_where_it_stopped(config, tmp_path):
+    whole = train(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochLog, "on_train_batch_end", cut_in_second_epoch)
+        with pytest.raises(Stop):
+            train(config, keep=tmp_path)
+    resumed = train(config, keep=tmp_path)
+    assert [part["after_epoch"] for part in resumed.record["resumed"]] == [1]
+    assert history(resumed) == history(whole) and len(history(whole)) == 2
+    for name in ("activation_parameters", "metrics", "data", "parameters"):
+        assert resumed.record[name] == whole.record[name]
+    pairs = zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+class Ordered(keras.utils.PyDataset):
+    """One batch, which counts how often it is read."""
+
+    read = 0
+
+    def set_epoch(self, epoch):
+        pass
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.read += 1
+        return np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+
+
+def test_a_run_that_lost_patience_is_over(tmp_path):
+    def fit():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+        model.compile(optimizer=keras.optimizers.SGD(-1.0), loss="mse")  # uphill
+        log, data = EpochLog(), Ordered()
+        callbacks = [log, Patience(log.rows, 2)]
+        resume = Resume(tmp_path, rows={"history": log.rows})
+        resume.fit(model, data, Ordered(), epochs=9, callbacks=callbacks)
+        return log.rows, data.read
+
+    rows, read = fit()
+    losses = [row["val_loss"] for row in rows]
+    assert losses == sorted(losses) and len(losses) == 3 and read >= 3
+    assert fit() == (rows, 0)
 
 
 def change_note(folder, **changes):

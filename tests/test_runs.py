@@ -151,10 +151,10 @@ def test_the_command_line_of_a_run_gives_back_the_same_run():
     from sgblend_utils.cli import config_of, make_parser
 
     config = RunConfig("multi30k", "sgblend", seed=3, overrides={"epochs": 2, "widths": [16, 24]})
-    words = runs.command(config, backend="jax", core=1)[3:]
+    words = runs.command(config, backend="jax", core=1, devices=2)[3:]
     arguments = make_parser().parse_args(words)
     assert config_of(arguments, arguments.activation, arguments.seed) == config
-    assert (arguments.backend, arguments.core) == ("jax", 1)
+    assert (arguments.backend, arguments.core, arguments.devices) == ("jax", 1, 2)
 
 
 def test_a_record_is_plain_json_under_a_name_that_says_what_it_is(tmp_path):

@@ -128,10 +128,14 @@ class FramedBatches(keras.utils.PyDataset):
             return np.arange(len(self.rows))
         return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
 
+    def set_epoch(self, epoch: int) -> None:
+        """Lay out the given epoch, counted from 0."""
+        self.epoch = epoch
+        self.order = self.draw()
+
     def on_epoch_end(self) -> None:
         """Called by Keras after each epoch of training."""
-        self.epoch += 1
-        self.order = self.draw()
+        self.set_epoch(self.epoch + 1)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 CHUNK = 512  # positions a chunk: 512 x 4,000 float32 logits are 8 MB, about one core's share of L3
@@ -76,3 +77,50 @@ def fused_cross_entropy(
         return sums, gradient
 
     return fused(hidden, ops.cast(ops.convert_to_tensor(kernel), hidden.dtype))
+
+
+class TokenObjective(keras.Model):
+    """Wraps a sequence model for `fit`: a mean loss per token, from `fused_cross_entropy`.
+
+    Its output is the decoder's states, so that the logits need never exist as a whole.  A subclass
+    says in `sums` what counts.
+    """
+
+    def __init__(self, transformer: keras.Model, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.transformer = transformer
+        self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", "nll", "accuracy")]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the wrapped model."""
+        if not self.transformer.built:
+            self.transformer.build()
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
+        """Decoder states (B, T, width)."""
+        return self.transformer.states(inputs, training=training)
+
+    def sums(self, states: Any, labels: Any, row_weights: Any) -> tuple[Any, Any]:
+        """What `fused_cross_entropy` returns for a batch, and the number of tokens that count."""
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Token-weighted means, reset by Keras at every epoch."""
+        return self.trackers
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Mean loss per token of the batch."""
+        sums, count = self.sums(y_pred, y, sample_weight)
+        means = sums / ops.maximum(count, 1.0)
+        for i, tracker in enumerate(self.trackers):
+            tracker.update_state(means[i], sample_weight=count)
+        return means[0]

@@ -14,7 +14,7 @@ from keras import ops
 
 from sgblend_utils.activations import make_activation
 from sgblend_utils.datasets.text import PAD
-from sgblend_utils.models.losses import fused_cross_entropy
+from sgblend_utils.models.losses import TokenObjective, fused_cross_entropy
 from sgblend_utils.models.transformer import PACKAGE, seed_stream
 
 FLAWS: dict[str, str] = {
@@ -322,59 +322,27 @@ class PublishedTransformer(keras.Model):
         return sites | ({} if self.head is None else {"head": (self.head_site, "target")})
 
 
-class PublishedObjective(keras.Model):
-    """Wraps the model for `fit`: cross-entropy per position, padding included or not.
+class PublishedObjective(TokenObjective):
+    """Cross-entropy per position, padding included or not.
 
     Labels are the next words (B, T); a `sample_weight` (B,) of 0 marks rows that only fill a batch.
     """
 
-    def __init__(self, transformer: PublishedTransformer, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.transformer = transformer
-        self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", "nll", "accuracy")]
-
-    def build(self, input_shape: Any = None) -> None:
-        """Build the wrapped model."""
-        if not self.transformer.built:
-            self.transformer.build()
-        self.built = True
-
-    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        """States (B, T, width)."""
-        return self.transformer.states(inputs, training=training)
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Means over what counts, reset by Keras at every epoch."""
-        return self.trackers
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Mean loss per position of the batch."""
+    def sums(self, states: Any, labels: Any, row_weights: Any) -> tuple[Any, Any]:
+        """Of states (B, T, width), ids (B, T) and the rows' weights (B,) or None."""
         output = self.transformer.output_layer
-        width = output.kernel.shape[0]
-        weights = ops.ones(ops.shape(y), "float32")
+        weights = ops.ones(ops.shape(labels), "float32")
         if "padding_in_loss" not in self.transformer.flaws:
-            weights = ops.cast(ops.not_equal(y, PAD), "float32")
-        if sample_weight is not None:
-            weights = weights * ops.cast(sample_weight, "float32")[:, None]
-        hidden = ops.reshape(y_pred, (-1, width))
+            weights = ops.cast(ops.not_equal(labels, PAD), "float32")
+        if row_weights is not None:
+            weights = weights * ops.cast(row_weights, "float32")[:, None]
+        hidden = ops.reshape(states, (-1, output.kernel.shape[0]))
         # The bias is one more column of the kernel, and one more feature that is always one.
         kernel, bias = (ops.convert_to_tensor(v) for v in (output.kernel, output.bias))
         sums = fused_cross_entropy(
             ops.concatenate([hidden, ops.ones_like(hidden[:, :1])], axis=1),
             ops.concatenate([ops.transpose(kernel), bias[:, None]], axis=1),
-            ops.reshape(y, (-1,)),
+            ops.reshape(labels, (-1,)),
             ops.reshape(weights, (-1,)),
         )
-        count = ops.sum(weights)
-        means = sums / ops.maximum(count, 1.0)
-        for i, tracker in enumerate(self.trackers):
-            tracker.update_state(means[i], sample_weight=count)
-        return means[0]
+        return sums, ops.sum(weights)

@@ -17,7 +17,7 @@ from keras import ops
 from sgblend_utils.activations import make_activation, matched_width
 from sgblend_utils.datasets.text import PAD
 from sgblend_utils.errors import UserError
-from sgblend_utils.models.losses import fused_cross_entropy
+from sgblend_utils.models.losses import TokenObjective, fused_cross_entropy
 
 MASKED = -1e9  # finite: a row with every key masked must give numbers, not NaN
 PACKAGE = "sgblend"
@@ -388,55 +388,25 @@ def causal_bias(length: Any) -> Any:
     return MASKED * ops.cast(steps[None, :] > steps[:, None], "float32")[None, None]
 
 
-class TranslationObjective(keras.Model):
-    """Wraps a Transformer for `fit`: label-smoothed cross-entropy per target token, fused.
+class TranslationObjective(TokenObjective):
+    """Label-smoothed cross-entropy per target token.
 
-    Its output is the decoder's states, so that the logits need never exist as a whole.  Padding
-    counts nowhere: every reported number is a mean over real target tokens.
+    Padding counts nowhere: every reported number is a mean over real target tokens.
     """
 
     def __init__(self, transformer: Transformer, label_smoothing: float = 0.1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.transformer = transformer
+        super().__init__(transformer, **kwargs)
         self.label_smoothing = label_smoothing
-        self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", "nll", "accuracy")]
 
-    def build(self, input_shape: Any = None) -> None:
-        """Build the wrapped model."""
-        if not self.transformer.built:
-            self.transformer.build()
-        self.built = True
-
-    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        """Decoder states (B, T, d)."""
-        return self.transformer.states(inputs, training=training)
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Token-weighted means, reset by Keras at every epoch."""
-        return self.trackers
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Mean smoothed loss per real token of the batch."""
-        d_model = self.transformer.settings["d_model"]
-        labels = ops.reshape(y, (-1,))
+    def sums(self, states: Any, labels: Any, row_weights: Any) -> tuple[Any, Any]:
+        """Of states (B, T, d_model) and ids (B, T); rows weigh alike."""
+        labels = ops.reshape(labels, (-1,))
         weights = ops.cast(ops.not_equal(labels, PAD), "float32")
         sums = fused_cross_entropy(
-            ops.reshape(y_pred, (-1, d_model)),
+            ops.reshape(states, (-1, self.transformer.settings["d_model"])),
             self.transformer.embedding.embeddings,
             labels,
             weights,
             self.label_smoothing,
         )
-        count = ops.sum(weights)
-        means = sums / ops.maximum(count, 1.0)
-        for i, tracker in enumerate(self.trackers):
-            tracker.update_state(means[i], sample_weight=count)
-        return means[0]
+        return sums, ops.sum(weights)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sgblend_utils.configs import RunConfig
-from sgblend_utils.errors import UserError
 from sgblend_utils.training.common import Trained
 
 
@@ -29,11 +28,9 @@ def train(
 
         return train_vision(config, verbose=verbose, keep=keep, devices=devices)
     if config.protocol == "published":
-        if devices > 1:
-            raise UserError("The published protocol trains on one device: leave --devices out.")
         from sgblend_utils.training.published_translation import train_published
 
-        return train_published(config, verbose=verbose)
+        return train_published(config, verbose=verbose, keep=keep, devices=devices)
     from sgblend_utils.training.translation import train_translation
 
     return train_translation(config, verbose=verbose, keep=keep, devices=devices)

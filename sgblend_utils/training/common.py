@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from sgblend_utils.configs import RunConfig
 from sgblend_utils.datasets import grammar, hub, images, reviews
@@ -95,6 +96,27 @@ class EpochLog(keras.callbacks.Callback):
         self.rows.append(row)
 
 
+class Patience(keras.callbacks.Callback):
+    """Stops after so many epochs without a lower `val_loss`, as Keras's `EarlyStopping` does.
+
+    It reads the log, so that a run that was stopped in between ends where it would have.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], patience: int):
+        super().__init__()
+        self.rows, self.patience = rows, patience
+
+    @property
+    def over(self) -> bool:
+        """Whether the epochs of the log are enough."""
+        losses = [row["val_loss"] for row in self.rows]
+        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.patience
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop where nothing is gained."""
+        self.model.stop_training = self.over
+
+
 def compile_seconds(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
     """(compilation, one epoch) in seconds: every program is compiled within the first epoch."""
     seconds = [row["seconds"] for row in rows]
@@ -111,10 +133,15 @@ def make_record(
     metrics: dict[str, Any],
     activation_parameters: list[dict[str, Any]],
     parameters: int,
+    resumed: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The record of a run that has just ended; `started` is its `time.perf_counter()`."""
+    """The record of a run that has just ended.
+
+    `started` is its `time.perf_counter()` and `resumed` says where it was taken up again, both as
+    in `Resume`.
+    """
     first, steady = compile_seconds(log.rows)
-    return {
+    record = {
         "schema": SCHEMA,
         "config": config.describe(),
         "data": data,
@@ -130,6 +157,7 @@ def make_record(
         "peak_rss_bytes": peak_rss(),
         **environment(),
     }
+    return record | {"resumed": list(resumed)} if resumed else record
 
 
 def peak_rss() -> int:

@@ -58,6 +58,10 @@ class EvenRows(keras.utils.PyDataset):
         missing = -len(array) % self.devices
         return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
 
+    def set_epoch(self, epoch: int) -> None:
+        """Passed on, as is the end of an epoch: the dataset lays out its epochs itself."""
+        self.dataset.set_epoch(epoch)
+
     def on_epoch_end(self) -> None:
-        """Passed on: the dataset may lay out its next epoch."""
+        """Passed on."""
         self.dataset.on_epoch_end()

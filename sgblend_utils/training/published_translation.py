@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,8 +17,9 @@ from sgblend_utils.datasets.words import Framed, FramedBatches, Words, frame
 from sgblend_utils.errors import UserError
 from sgblend_utils.models.published import PublishedObjective, PublishedTransformer
 from sgblend_utils.probes import ParameterTrajectory
-from sgblend_utils.training.common import SPLITS, EpochLog, Trained, make_record
+from sgblend_utils.training.common import SPLITS, EpochLog, Patience, Trained, make_record
 from sgblend_utils.training.readings import read_everything
+from sgblend_utils.training.resume import Resume
 from sgblend_utils.training.translation import load_translation
 
 TAIL = 0.1  # share of the pairs, at their end, that the published code validates on
@@ -69,8 +71,15 @@ def load_published(config: RunConfig) -> PublishedData:
     return PublishedData(splits, (source, target), loaded.digest)
 
 
-def train_published(config: RunConfig, verbose: bool = False) -> Trained:
-    """Train one translation model with the flaws that `config` keeps; take every reading of it."""
+def train_published(
+    config: RunConfig, verbose: bool = False, keep: Path | None = None, devices: int = 1
+) -> Trained:
+    """Train one translation model with the flaws that `config` keeps; take every reading of it.
+
+    The arguments are those of `training.train`.
+    """
+    if devices > 1:
+        raise UserError("The published protocol trains on one device: leave --devices out.")
     started = time.perf_counter()
     settings = config.settings
     keras.utils.set_random_seed(config.seed)
@@ -90,16 +99,16 @@ def train_published(config: RunConfig, verbose: bool = False) -> Trained:
     log, trajectory = EpochLog(), ParameterTrajectory(transformer.activation_sites())
     callbacks: list[keras.callbacks.Callback] = [log, trajectory]
     if "early_stopping_on_reported_split" in settings["flaws"]:
-        # Keras's default: the last weights are kept, not the best.
-        stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings["patience"])
-        callbacks.append(stop)
-    model.fit(
+        callbacks.append(Patience(log.rows, settings["patience"]))
+    rows = {"history": log.rows, "trajectory": trajectory.values}
+    resume = Resume(keep, rows=rows, started=started)
+    resume.fit(
+        model,
         FramedBatches(data.splits["train"], settings["batch_size"], config.seed),
-        validation_data=FramedBatches(data.splits["validation"], settings["batch_size"]),
+        FramedBatches(data.splits["validation"], settings["batch_size"]),
         epochs=settings["epochs"],
         callbacks=callbacks,
-        shuffle=False,  # the batches shuffle themselves
-        verbose=2 if verbose else 0,
+        verbose=verbose,
     )
     metrics = read_everything(transformer, data.splits, data.vocabularies[1], settings)
     counts: dict[str, Any] = {"digest": data.digest}
@@ -108,11 +117,12 @@ def train_published(config: RunConfig, verbose: bool = False) -> Trained:
         counts[f"{name}_pairs_too_long"] = int(np.sum(~data.splits[name].fits))
     record = make_record(
         config,
-        started=started,
+        started=resume.began,
         data=counts | {"vocabularies": [len(v) for v in data.vocabularies]},
         log=log,
         metrics=metrics,
         activation_parameters=trajectory.values,
         parameters=transformer.count_params(),
+        resumed=resume.parts,
     )
     return Trained(transformer, record)

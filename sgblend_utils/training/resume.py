@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ FILE = "epoch.npz"
 
 
 class Resume(keras.callbacks.Callback):
-    """Keeps the state of a run after each epoch in `folder`; must be the last of the callbacks.
+    """Trains a run, keeping its state after each epoch in `folder`.
 
     Args:
         folder: of this run alone; None keeps nothing.
@@ -55,6 +55,43 @@ class Resume(keras.callbacks.Callback):
         self.began = time.perf_counter() if started is None else started
         self.done = 0
         self.parts: list[dict[str, Any]] = []
+
+    def fit(
+        self,
+        model: keras.Model,
+        train: keras.utils.PyDataset,
+        validation: keras.utils.PyDataset,
+        *,
+        epochs: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+        verbose: bool = False,
+    ) -> None:
+        """`model.fit` for the epochs that are left; none if one of `callbacks` is `over`.
+
+        Args:
+            model: built and compiled.
+            train: has `set_epoch(number)`, and shuffles itself.
+            validation: read after each epoch.
+            epochs: of the whole run.
+            callbacks: in the order in which Keras shall call them; this one comes last.
+            verbose: print a line per epoch.
+
+        Raises:
+            UserError: see `restore`.
+        """
+        done = self.restore(model)
+        train.set_epoch(done)
+        if done >= epochs or any(getattr(callback, "over", False) for callback in callbacks):
+            return
+        model.fit(
+            train,
+            validation_data=validation,
+            initial_epoch=done,
+            epochs=epochs,
+            callbacks=[*callbacks, self],
+            shuffle=False,  # the batches shuffle themselves
+            verbose=2 if verbose else 0,
+        )
 
     def restore(self, model: keras.Model) -> int:
         """Bring a built and compiled model and the callbacks to where the run stopped.

@@ -29,7 +29,14 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.metrics import binary_scores
 from sgblend_utils.models.sentiment import PublishedSentiment, SentimentEncoder
 from sgblend_utils.probes import PUBLISHED_THRESHOLD, ParameterTrajectory, dead_units
-from sgblend_utils.training.common import SPLITS, EpochLog, Trained, data_digest, make_record
+from sgblend_utils.training.common import (
+    SPLITS,
+    EpochLog,
+    Patience,
+    Trained,
+    data_digest,
+    make_record,
+)
 from sgblend_utils.training.resume import Resume
 from sgblend_utils.training.sharded import SUBWORDS_FILE
 from sgblend_utils.training.translation import make_optimizer
@@ -198,27 +205,6 @@ class BestEpoch(keras.callbacks.Callback):
             variable.assign(value)
 
 
-class Patience(keras.callbacks.Callback):
-    """Stops after so many epochs without a lower `val_loss`, as Keras's `EarlyStopping` does.
-
-    It reads the log, so that a run that was stopped in between ends where it would have.
-    """
-
-    def __init__(self, rows: list[dict[str, Any]], patience: int):
-        super().__init__()
-        self.rows, self.patience = rows, patience
-
-    @property
-    def over(self) -> bool:
-        """Whether the epochs of the log are enough."""
-        losses = [row["val_loss"] for row in self.rows]
-        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.patience
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stop where nothing is gained."""
-        self.model.stop_training = self.over
-
-
 def train_sentiment(
     config: RunConfig, verbose: bool = False, keep: Path | None = None, devices: int = 1
 ) -> Trained:
@@ -243,21 +229,10 @@ def train_sentiment(
     callbacks: list[keras.callbacks.Callback] = [log, trajectory, best]
     rows = {"history": log.rows, "trajectory": trajectory.values}
     resume = Resume(keep, rows=rows, average=best, started=started)
-    done = resume.restore(model)
-    train.set_epoch(done)
     stops = "early_stopping_on_reported_split" in flaws
-    patience = Patience(log.rows, settings["patience"]) if stops else None
-    callbacks += [patience] if patience else []
-    if done < settings["epochs"] and not (patience and patience.over):
-        model.fit(
-            train,
-            validation_data=watched,
-            initial_epoch=done,
-            epochs=settings["epochs"],
-            callbacks=[*callbacks, resume],
-            shuffle=False,  # the batches shuffle themselves
-            verbose=2 if verbose else 0,
-        )
+    callbacks += [Patience(log.rows, settings["patience"])] if stops else []
+    epochs = settings["epochs"]
+    resume.fit(model, train, watched, epochs=epochs, callbacks=callbacks, verbose=verbose)
     if not stops:
         best.adopt(model)
     record = make_record(
@@ -269,8 +244,8 @@ def train_sentiment(
         | evaluate_sentiment(model, data, settings),
         activation_parameters=trajectory.values,
         parameters=model.count_params(),
+        resumed=resume.parts,
     )
-    record |= {"resumed": resume.parts} if resume.parts else {}
     files = {}
     if isinstance(data.vocabulary, Subwords):
         files = {SUBWORDS_FILE: data.vocabulary.model}

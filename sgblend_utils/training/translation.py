@@ -211,18 +211,14 @@ def train_translation(
         average = CheckpointAverage(settings["average"], steps)
         rows = {"history": log.rows, "trajectory": trajectory.values}
         resume = Resume(keep, rows=rows, average=average, started=started)
-        done = resume.restore(model)
-        train.set_epoch(done)
-        if done < settings["epochs"]:
-            model.fit(
-                EvenRows(train, devices),
-                validation_data=EvenRows(held_out["validation"], devices),
-                initial_epoch=done,
-                epochs=settings["epochs"],
-                callbacks=[log, trajectory, average, resume],
-                shuffle=False,  # the batches shuffle themselves
-                verbose=2 if verbose else 0,
-            )
+        resume.fit(
+            model,
+            EvenRows(train, devices),
+            EvenRows(held_out["validation"], devices),
+            epochs=settings["epochs"],
+            callbacks=[log, trajectory, average],
+            verbose=verbose,
+        )
     average.set_model(model)
     if devices > 1:  # evaluation is one device's work
         weights = model.get_weights()
@@ -244,8 +240,8 @@ def train_translation(
         metrics=metrics,
         activation_parameters=trajectory.values,
         parameters=model.transformer.count_params(),
+        resumed=resume.parts,
     )
-    record |= {"resumed": resume.parts} if resume.parts else {}
     record |= {"devices": devices} if devices > 1 else {}
     return Trained(model.transformer, record, {SUBWORDS_FILE: subwords.model})
 

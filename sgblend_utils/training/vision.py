@@ -176,18 +176,8 @@ def train_vision(
         callbacks.append(gradients)
         rows["gradients"] = gradients.values
     resume = Resume(keep, rows=rows, started=started)
-    done = resume.restore(model)
-    train.set_epoch(done)
-    if done < settings["epochs"]:
-        model.fit(
-            train,
-            validation_data=validation,
-            initial_epoch=done,
-            epochs=settings["epochs"],
-            callbacks=[*callbacks, resume],
-            shuffle=False,  # the batches shuffle themselves
-            verbose=2 if verbose else 0,
-        )
+    epochs = settings["epochs"]
+    resume.fit(model, train, validation, epochs=epochs, callbacks=callbacks, verbose=verbose)
     if settings["precision"] != "float32":  # what is kept and evaluated computes as on any machine
         model = model.with_precision("float32")
     record = make_record(
@@ -199,9 +189,9 @@ def train_vision(
         metrics=evaluate_vision(model, data.splits),
         activation_parameters=trajectory.values,
         parameters=sum(math.prod(v.shape) for v in model.trainable_variables),
+        resumed=resume.parts,
     )
     record["gradients"] = rows.get("gradients", [])
-    record |= {"resumed": resume.parts} if resume.parts else {}
     return Trained(model, record)
 
 
