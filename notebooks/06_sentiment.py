@@ -416,6 +416,12 @@ shown = [m for m in sound.metrics if m.name in ("test_accuracy", "f1", "test_nll
 display(Markdown("\n".join(f"* {message(sound, metric)}." for metric in shown)))
 
 # %% [markdown]
+# Such a line speaks of seeds alone. Where three differences happen to agree, the interval of their mean is
+# narrow, though an exact test of three signs cannot fall below p = 0.25. And what is smaller than a
+# test set of 25,000 reviews leaves open, printed above, other reviews may well turn round: it is no reason to
+# choose an activation.
+
+# %% [markdown]
 # ---
 # Previous: [05 · Training a translator](05_wmt14_training.ipynb) · Next:
 # [07 · Training an image classifier](07_vision_training.ipynb)

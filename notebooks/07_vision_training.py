@@ -395,7 +395,7 @@ print({kind: list(values) for kind, values in metrics["robustness"].items()})
 # epochs, one core a run. Each number below is read from a committed record.
 #
 # ```
-# sgblend sweep cifar10 --activations relu,gelu,silu,mish,sswish,sgblend --seeds 0-1 --preset cpu
+# sgblend sweep cifar10 --activations relu,gelu,silu,mish,sswish,sgblend --seeds 0-2 --preset cpu
 # ```
 
 # %%

@@ -315,6 +315,17 @@ def test_an_axis_is_made_for_the_points_and_says_where_an_interval_goes_on():
     plt.close("all")
 
 
+def test_an_interval_that_ends_on_the_axis_is_seen_to_end():
+    axes = plt.figure().add_subplot()
+    axes.plot([11.0, 12.0], [0.0, 0.0], "o")
+    axes.plot([9.51, 13.49], [0.2, 0.2], "-")
+    figures.widen(axes, BY_NAME["test_accuracy"], [11.0, 12.0])
+    left, right = axes.get_xlim()
+    assert min(9.51 - left, right - 13.49) > 0.015 * (right - left) and right - left < 4.5
+    assert len(axes.lines) == 2
+    plt.close("all")
+
+
 def test_dead_units_are_on_the_axis_where_no_unit_is_near_dead(multi30k):
     frame = multi30k.frame.assign(dead_share=1.2, near_dead_share=0.0)
     axes = plt.figure().add_subplot()

@@ -24,6 +24,7 @@ from sgblend_utils.style import INK, LABELS, MUTED, activation_style, set_style
 TITLE = {"fontsize": 11}
 LETTERS_PER_INCH = 14  # of the note below a figure
 BEYOND = 1.5  # how far an axis goes beyond its points, in units of their range
+CLEAR = 0.02  # of the axis
 ROOM_FOR_INSET = 4  # epochs: curves of so few fill the panel
 SCORES = ("bleu", "test_nll", "test_accuracy", "f1", "noise_accuracy")
 PARAMETERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -75,9 +76,14 @@ def widen(axes: Axes, metric: Metric, points: Sequence[float]) -> None:
     left, right = max(low - margin, min(points) - reach), min(high + margin, max(points) + reach)
     if min(points) >= 0:  # no room for values that cannot be
         left = max(left, -0.05 * right)
-    axes.set_xlim(left, right)
     bars = [line for line in axes.lines if len(line.get_xdata()) == 2]
-    for bar in [bar for bar in bars if len(set(bar.get_ydata())) == 1]:
+    bars = [bar for bar in bars if len(set(bar.get_ydata())) == 1]
+    ends = np.array([bar.get_xdata() for bar in bars], float).ravel()
+    edge = CLEAR * (right - left)  # an end that is shown stays clear of the axis's own ends
+    left = min([left, *(ends[ends >= left] - edge)])
+    right = max([right, *(ends[ends <= right] + edge)])
+    axes.set_xlim(left, right)
+    for bar in bars:
         style = {"color": bar.get_color(), "markersize": 6, "clip_on": False}
         ends = np.asarray(bar.get_xdata(), float)
         if ends.min() < left:
