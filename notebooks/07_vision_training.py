@@ -575,7 +575,8 @@ for condition in found:
 # %%
 for condition in found:
     seeds = condition.frame.groupby("activation")["seed"].nunique()
-    print(f"{condition.name}, {seeds.min()} to {seeds.max()} runs an activation")
+    runs = " to ".join(str(n) for n in sorted({seeds.min(), seeds.max()}))
+    print(f"{condition.name}, {runs} runs an activation")
     for metric in condition.metrics:
         if metric.name != "epoch_seconds_median":
             print("  ", message(condition, metric))
@@ -609,6 +610,9 @@ print(f"records of the paper's networks: {stored or 'none yet'}")
 # * Robustness became a number: accuracy under noise and blur of stated strength, the same for every
 #   model. On real data the tables and computed sentences above say what so many seeds can say. Read the
 #   interval before the mean.
+# * Where SG-Blend comes out ahead, look at the learned shapes before crediting the blend: α and β are free, and
+#   the title of that figure counts the sites that ended outside the blend. A function that is no mean of a Swish and
+#   GELU may be what won. Whether one held between the two does as well takes runs of its own.
 # * What corruption costs and what the choice of activation changes stand side by side in one figure;
 #   compare their scales.
 # * The paper's own vision results cannot be repeated, for want of code and recipe. What it would take
