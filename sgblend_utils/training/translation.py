@@ -19,7 +19,14 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.metrics import translation_scores
 from sgblend_utils.models.transformer import PACKAGE, Transformer, TranslationObjective
 from sgblend_utils.probes import ParameterTrajectory, dead_units
-from sgblend_utils.training.common import SPLITS, EpochLog, Trained, data_digest, make_record
+from sgblend_utils.training.common import (
+    SPLITS,
+    EpochLog,
+    Trained,
+    data_digest,
+    decay_kernels_alone,
+    make_record,
+)
 from sgblend_utils.training.parallel import EvenRows, data_parallel
 from sgblend_utils.training.resume import Resume
 from sgblend_utils.training.sharded import SUBWORDS_FILE, sharded_training
@@ -133,8 +140,7 @@ class CheckpointAverage(keras.callbacks.Callback):
 def make_optimizer(settings: dict[str, Any], steps: int, model: keras.Model) -> keras.Optimizer:
     """Adam (β₂ = 0.98) with linear warm-up, then cosine decay to zero or inverse square root.
 
-    Weight decay, if any, leaves out embeddings, norms, biases and the activations' own parameters:
-    decay would pull α, β, γ towards zero, which is a statement about the function.
+    Weight decay, if any, is of kernels alone.
     """
     warmup = max(1, int(settings["warmup"] * steps))
     schedule: keras.optimizers.schedules.LearningRateSchedule
@@ -153,12 +159,7 @@ def make_optimizer(settings: dict[str, Any], steps: int, model: keras.Model) -> 
         beta_2=0.98,
         global_clipnorm=settings["clip"],
     )
-    if settings["weight_decay"]:
-        kernels = [v for v in model.trainable_variables if v.name == "kernel"]
-        keep = {id(v) for v in kernels}
-        optimizer.exclude_from_weight_decay(
-            var_list=[v for v in model.trainable_variables if id(v) not in keep]
-        )
+    decay_kernels_alone(optimizer, model)
     return optimizer
 
 
