@@ -1,6 +1,8 @@
 # Two commands are enough:
 #   make walkthrough   run every notebook from top to bottom, then rebuild every figure and table
 #   make test          unit tests, both backends, and every notebook compared with its outputs
+# and one while working:
+#   make check         style, types and the quick tests, in about a minute
 # An active virtualenv or conda environment is used; without one, .venv is made here.
 
 NOTEBOOK_DIR := notebooks
@@ -10,9 +12,11 @@ WORKERS ?= 2
 # For `make notebooks`: the notebooks to execute, e.g. NB=notebooks/01_activation_derivation.py
 NB ?= $(wildcard $(NOTEBOOK_DIR)/[0-9][0-9]_*.py)
 
-SGBLEND_MODE ?= quick
+# `make env LOCKED=1` installs the very versions of the last green run, from constraints.txt.
+LOCKED ?=
+
 TF_CPP_MIN_LOG_LEVEL ?= 3
-export SGBLEND_MODE TF_CPP_MIN_LOG_LEVEL
+export TF_CPP_MIN_LOG_LEVEL
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,28 +26,30 @@ PREFIX := $(if $(ACTIVE),$(ACTIVE),$(CURDIR)/.venv)
 PY := "$(PREFIX)/bin/python"
 # What was installed, and for which checkout: while this stays the same nothing is installed again.
 STAMP := $(PREFIX)/.sgblend-installed
-WANTED := $(shell cksum < pyproject.toml) $(CURDIR)
+CONSTRAINTS := $(if $(LOCKED),constraints.txt)
+WANTED := $(shell cat pyproject.toml $(CONSTRAINTS) | cksum) $(CURDIR)
 
-# Executes the notebook given as first argument with the nbconvert options that follow. As under
-# pytest --nbval, which is what PYTEST_CURRENT_TEST tells the kernel, lines that C libraries write to
-# the terminal stay out of the notebook; they go to a log, shown when a cell fails.
-EXECUTE = execute() { \
-    notebook="$$1"; shift; log="build/$$(basename "$$notebook" .ipynb).log"; mkdir -p build; \
-    began=$$(date +%s); printf '%s ... ' "$$notebook"; \
-    PYTEST_CURRENT_TEST=1 $(PY) -m nbconvert --log-level ERROR --to notebook --execute "$$@" "$$notebook" 2>"$$log" || \
-      { echo failed; cat "$$log" >&2; return 1; }; \
-    echo "$$(($$(date +%s) - began)) s"; \
-  }
+# Executes a notebook, $$1, with the nbconvert options that follow.  As under pytest --nbval, which is
+# what PYTEST_CURRENT_TEST tells the kernel, lines that C libraries write to the terminal stay out of
+# the notebook; they go to a log, shown when a cell fails.
+export PYTHON := $(PREFIX)/bin/python
+EXECUTE = notebook="$$1"; shift; log="build/$$(basename "$$notebook" .ipynb).log"; mkdir -p build; \
+    began=$$(date +%s); \
+    PYTEST_CURRENT_TEST=1 "$$PYTHON" -m nbconvert --log-level ERROR --to notebook --execute "$$@" \
+      "$$notebook" 2>"$$log" || { echo "$$notebook failed"; cat "$$log" >&2; exit 255; }; \
+    echo "$$notebook $$(($$(date +%s) - began)) s"
 
-.PHONY: help env walkthrough test report notebooks lab clean
+.PHONY: help env walkthrough test check report notebooks lab clean
 
 help:
 	@echo 'make walkthrough   run every notebook, rebuild every figure and table, say where to look'
 	@echo 'make test          unit tests on every backend, then every notebook against its outputs'
+	@echo 'make check         style, types and the quick tests, in about a minute'
 	@echo 'make report        figures and tables from the stored records alone'
 	@echo 'make lab           JupyterLab on the notebooks'
 	@echo 'make notebooks     for authors: execute notebooks in place, .py -> .ipynb'
-	@echo 'make env           only the environment;  make clean   remove build/ and .venv'
+	@echo 'make env           only the environment (LOCKED=1: the versions of constraints.txt)'
+	@echo 'make clean         remove build/ and .venv'
 
 env:
 	@if [ "$$(cat '$(STAMP)' 2>/dev/null)" != '$(WANTED)' ]; then \
@@ -61,21 +67,18 @@ env:
 	    "$$found" -m venv --clear '$(PREFIX)'; \
 	  fi; \
 	  echo 'Installing into $(PREFIX): about 3.5 GB of packages, a few minutes, once.'; \
-	  $(PY) -m pip install -e '.[$(EXTRAS)]'; \
+	  $(PY) -m pip install -e '.[$(EXTRAS)]' $(addprefix -c ,$(CONSTRAINTS)); \
 	  echo '$(WANTED)' > '$(STAMP)'; \
 	fi
 
 # The committed notebooks stay as they are: what is executed here goes to build/walkthrough.
 walkthrough: env
-	@set -e; $(EXECUTE); rm -rf $(WALKTHROUGH_DIR); mkdir -p $(WALKTHROUGH_DIR); \
-	set -- $(NOTEBOOK_DIR)/*.ipynb; n=0; start=$$(date +%s); \
-	for notebook in "$$@"; do \
-	  n=$$((n + 1)); printf '[%d/%d] ' $$n $$#; \
-	  execute "$$notebook" --output-dir $(WALKTHROUGH_DIR); \
-	done; \
+	@set -e; rm -rf $(WALKTHROUGH_DIR); mkdir -p $(WALKTHROUGH_DIR); start=$$(date +%s); \
+	printf '%s\n' $(NOTEBOOK_DIR)/*.ipynb | \
+	  xargs -P $(WORKERS) -I '{}' sh -c '$(EXECUTE)' sh '{}' --output-dir $(WALKTHROUGH_DIR); \
 	echo '[report] figures and tables from the stored records'; \
-	"$(PREFIX)/bin/sgblend" report; \
-	echo "Done in $$(($$(date +%s) - start)) s, $(SGBLEND_MODE) mode. Where to look:"; \
+	"$(PREFIX)/bin/sgblend" report >/dev/null; \
+	echo "Done in $$(($$(date +%s) - start)) s. Where to look:"; \
 	echo '  $(WALKTHROUGH_DIR)/   the notebooks as they ran just now, from 00_start_here on (make lab)'; \
 	echo '  $(NOTEBOOK_DIR)/           the same as published'; \
 	echo '  figures/             every figure; the tables are in README.md'
@@ -90,14 +93,20 @@ test: env
 	else echo 'PyTorch is not installed here: its pass is left out.'; fi
 	$(PY) -m pytest --nbval --nbval-current-env $(NOTEBOOK_DIR) -n $(WORKERS) --dist loadfile
 
+check: env
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest tests -m 'not slow' -n $(WORKERS)
+
 report: env
 	"$(PREFIX)/bin/sgblend" report
 
 notebooks: env
-	@set -e; $(EXECUTE); for source in $(NB); do \
+	@set -e; for source in $(NB); do \
 	  base="$${source%.*}"; \
 	  $(PY) -m jupytext --quiet --update --set-kernel python3 --to ipynb "$$base.py"; \
-	  execute "$$base.ipynb" --inplace --ExecutePreprocessor.record_timing=False; \
+	  sh -c '$(EXECUTE)' sh "$$base.ipynb" --inplace --ExecutePreprocessor.record_timing=False; \
 	done
 
 lab: env

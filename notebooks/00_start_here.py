@@ -15,9 +15,11 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **Claim of these notebooks.** A paper's claim about an activation function can be settled by small,
-# careful runs, if three things are kept apart: what follows from the formula, what a measurement that
-# leaks no answers shows, and how much a handful of seeds can tell. The notebooks do this for
+# **Claim of these notebooks.** A paper's claims about an activation function become testable when three
+# things are kept apart: what follows from the formula, what a measurement that leaks no answers shows, and
+# how much a handful of seeds can tell. Small, careful runs then show what the published numbers consist of,
+# and how large an effect can still be; most differences as small as the claimed ones they leave undecided.
+# The notebooks do this for
 # *SG-Blend: Learning an Interpolation Between Improved Swish and GELU for Robust Neural
 # Representations* (Sarkar, Gala, Tripathi; NeurIPS 2025;
 # [arXiv 2505.23942](https://arxiv.org/abs/2505.23942)). They are independent of its authors.
@@ -25,8 +27,9 @@
 # This one says what the function is, how to use it in a model of your own, what the records say so
 # far, how to read a number, and where to go on.
 #
-# *Needs* nothing but the package. *Takes* half a minute. The numbers come from the records that are
-# committed with the project; nothing is trained here.
+# *Needs* nothing but the package. *Takes* half a minute. The numbers come from the *records* that are
+# committed with the project: a record is one small JSON file with the settings, the data's digest, the
+# history and the scores of one training run. Apart from three steps of a toy model nothing is trained here.
 
 # %%
 from sgblend_utils.notebook import setup
@@ -40,13 +43,16 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from sgblend_utils import theory
-from sgblend_utils.report import conditions, digest
+from sgblend_utils.report import digest, experiments
 from sgblend_utils.report.claims import ledger, ledger_text, summary
 from sgblend_utils.report.figures import figure_performance
-from sgblend_utils.report.tables import results, results_text, to_markdown
+from sgblend_utils.report.tables import message, results, results_text, to_markdown
 from sgblend_utils.style import activation_style
+
+set_matplotlib_formats("png", dpi=80, bbox_inches="tight")  # `figures/` has them larger
 
 # %% [markdown]
 # ## 1 · The function
@@ -77,8 +83,8 @@ assert np.allclose(theory.closed_form("sgblend")(x), between)
 # %% [markdown]
 # ## 2 · In a model of your own
 #
-# `SGBlend` is an ordinary Keras 3 layer, for TensorFlow, JAX and PyTorch. Give each place in a network
-# its own instance: each learns its own three numbers.
+# `SGBlend` is an ordinary Keras 3 layer, for TensorFlow, JAX and PyTorch. Give each place in a network where
+# an activation acts (each *site*) its own instance: each learns its own three numbers.
 
 # %%
 from sgblend_utils.activations import SGBlend
@@ -108,22 +114,27 @@ print("trained, saved, loaded: the same outputs")
 # %% [markdown]
 # ## 3 · The answer so far
 #
-# Everything in this section is computed from the stored records at the moment the notebook runs: the
-# sentence, the tables and the titles of the figures change when records are added.
+# Everything in this section is computed from the records at the moment the notebook runs: the
+# sentence, the tables and the titles of the figures change when records are added. An **experiment** is a set of
+# runs that differ in activation and seed alone.
 
 # %%
-found = conditions()
-judged = ledger(found)
-display(Markdown(summary(judged) if found else "There are no results yet."))
-for condition in found:
-    caption = f"**{condition.name}** ({condition.seeds}, {condition.backend})"
-    display(Markdown(f"{caption}\n\n{to_markdown(results_text(condition))}"))
+found = experiments()
+claims = ledger(found)
+display(Markdown(summary(claims) if found else "There are no results yet."))
+for experiment in found:
+    caption = f"**{experiment.name}** ({experiment.seeds}, {experiment.backend})"
+    display(Markdown(f"{caption}\n\n{to_markdown(results_text(experiment))}"))
+
+# %% [markdown]
+# The same as figures, for the experiments of the sound protocol:
 
 # %%
-for condition in found:
-    figure_performance(condition)
-    plt.show()
-    print(condition.slug, digest(results(condition)))
+for experiment in found:
+    if experiment.protocol == "sound" and len(experiment.activations) > 1:
+        figure_performance(experiment)
+        plt.show()
+        print(experiment.slug, digest(results(experiment)))
 
 # %% [markdown]
 # What these runs say about single claims of the paper, as far as there are runs for them.
@@ -131,28 +142,35 @@ for condition in found:
 # large a difference could have been overlooked.
 
 # %%
-tested = judged[judged["condition"].notna()]
+tested = claims[claims["experiment"].notna()]
 display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has been tested yet."))
 
 # %% [markdown]
 # ## 4 · How to read a number
 #
 # * **Protocol.** `sound`: causal and padding masks, subwords learned on training text, a held-out
-#   test set that nothing is selected on, free-running decoding scored by sacreBLEU. `published`: the paper's own code, in which the
-#   decoder sees the answer and padding is scored, run so that its numbers can be understood
-#   ([notebook 04](04_wmt14_data_and_protocol.ipynb) takes it apart, [06](06_sentiment.ipynb) that of
+#   test set that nothing is selected on, free-running decoding scored by sacreBLEU. `published`:
+#   follows the paper's code, in which the decoder sees the answer and padding is scored, so that its numbers can
+#   be understood ([notebook 04](04_wmt14_data_and_protocol.ipynb) takes it apart, [06](06_sentiment.ipynb) that of
 #   the sentiment task; no vision code was published). A number of one protocol is never
 #   compared with a number of the other.
 # * **Preset.** `cpu`: real data, at most a quarter of an hour on two cores. `paper` and `full`: the
-#   paper's sizes and all of WMT14, for a GPU; no records of them yet. `mini`: a small generated language,
-#   which notebooks train on live; its numbers are never results.
+#   paper's sizes and all of WMT14, for a GPU; no records of them yet. `mini`: small bundled data,
+#   on which the notebooks train live; its numbers are never results.
 # * **Seeds.** A seed fixes the initial weights and the order of the data, the same for every
 #   activation, so that runs are compared in pairs. After ± is half of a 95 % Student interval of the
-#   mean over seeds; with one seed there is none.
-# * **Verdicts.** A claim counts as *reproduced* only if the corrected interval of the paired
+#   mean over seeds; with one seed there is none. It may reach below zero where the quantity itself cannot, as
+#   with a share of dead units that is zero for most seeds.
+# * **Settings.** Settings such as learning rates were chosen with GELU alone, and then used for every
+#   activation.
+# * **The activation.** `SG-Blend` without anything in brackets is the variant whose $\alpha$, $\beta$ and $\gamma$ are
+#   free numbers. The published code keeps $\alpha$ between 0.269 and 0.731 and has another form of GELU inside
+#   ([notebook 01](01_activation_derivation.ipynb)); in `sound` experiments that function was not tested.
+# * **Outcomes.** A claim counts as *reproduced* only if the corrected interval of the paired
 #   difference excludes zero on the claimed side and leaves room for the claimed size, as *not
 #   reproduced* only if the interval leaves no room for the claim, and otherwise as *undecided*. Few
-#   seeds leave most claims undecided, and that is what is then said.
+#   seeds leave most claims undecided. Where GELU itself has no dead unit, "fewer dead units" cannot be tested,
+#   even if its row says *not reproduced*.
 # * **Cross-entropy** on held-out data is the finer measure, BLEU or accuracy the one that is usually
 #   reported.
 #
@@ -163,7 +181,7 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # | [01 · Derivation](01_activation_derivation.ipynb) | where SG-Blend comes from, its symmetry, what $\gamma$ cannot do, the paper's teaser figure |
 # | [02 · Gradient analysis](02_gradient_analysis.ipynb) | what its shape does to signals and gradients in deep networks |
 # | [03 · Activation zoo](03_activation_zoo.ipynb) | sixteen activations side by side, in theory, cost and use |
-# | [04 · WMT14 and the published protocol](04_wmt14_data_and_protocol.ipynb) | what the paper's code measures, and what each of its flaws adds to the number |
+# | [04 · WMT14 and the published protocol](04_wmt14_data_and_protocol.ipynb) | what the paper's code measures, and what each of its protocol switches adds to the number |
 # | [05 · Training a translator](05_wmt14_training.ipynb) | the sound protocol piece by piece, a model trained live, the runs on real data |
 # | [06 · Sentiment](06_sentiment.ipynb) | what padding and truncation do to a review, a rule learned live, IMDB, and SG-Blend inside a trained model |
 # | [07 · Training an image classifier](07_vision_training.ipynb) | residual networks, augmentation, CIFAR-10, calibration and robustness measured |
@@ -171,7 +189,7 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 #
 # The numbers between are kept for ablations (08) and overhead (09).
 #
-# ## 6 · Doing it again
+# ## 6 · Reproduce it
 #
 # In a terminal, at the root of the project:
 #
@@ -180,15 +198,27 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # make test           # checks the package, and every output below against what it gives now
 # sgblend data fetch multi30k
 # sgblend run multi30k --activation sgblend --protocol sound --preset cpu --seed 0
-# sgblend audit wmt14 --preset cpu    # the published protocol, one flaw less at each rung
+# sgblend audit wmt14 --preset cpu    # from the published protocol to a sound one, step by step
 # sgblend report      # figures, tables and the README's results, from the records alone
 # ```
 #
 # ## What was found
 #
-# * SG-Blend starts halfway between SiLU and GELU and learns where to go from there.
-# * It drops into a Keras model in one line, trains, saves and loads.
-# * What the records say so far stands above, and changes when they do.
-#
+# * A fresh SG-Blend is the mean of SiLU and GELU; training moves it from there.
+# * It is one line in a Keras model, and the model trains, saves and loads.
+# * In the published translation code the decoder sees the words that it has to predict, so its accuracy and BLEU
+#   measure copying ([notebook 04](04_wmt14_data_and_protocol.ipynb)).
+# * Under the sound protocol, where there is more than one seed (*better* and *worse* are in relation to GELU, with
+#   an interval that is corrected for the number of activations):
+
+# %%
+lines = [
+    f"* {experiment.name}: " + "; ".join(message(experiment, m) for m in experiment.used("scores"))
+    for experiment in found
+    if experiment.protocol == "sound" and experiment.frame["seed"].nunique() > 1
+]
+display(Markdown("\n".join([*lines, f"* {summary(claims)}"])))
+
+# %% [markdown]
 # ---
 # Next: [01 · Derivation](01_activation_derivation.ipynb)

@@ -18,8 +18,9 @@
 # **Where we are.** A network is made of units. Each forms a weighted sum $x$ of its inputs plus a
 # constant, its *bias*, and hands on $f(x)$; $f$ is its *activation*. [Notebook 00](00_start_here.ipynb)
 # said what the paper proposes for $f$: a blend of two known activations with three learned numbers,
-# $\alpha$, $\beta$ and $\gamma$, called "first-order symmetric". Before anything is trained, the formula
-# itself can be asked: **what can these three numbers change, and what is new about the symmetry?**
+# $\alpha$, $\beta$ and $\gamma$, called "first-order symmetric". Before anything is trained, two questions
+# can be answered from the formula: **what can these three numbers change, and what is new about the
+# symmetry?**
 #
 # **Claim of this notebook.** SG-Blend is half the identity plus an even function:
 # $f(x) = \tfrac{x}{2} + e(x)$ with $e(-x) = e(x)$. That one line contains the first-order
@@ -27,7 +28,7 @@
 # that the next layer's bias could not move; and it leaves two parameters, $\alpha$ and $\beta$, that
 # choose how deep and how wide the dip left of zero is and how fast the left tail dies.
 #
-# *Needs* nothing but the package: no data, no training. *Takes* about a minute. Every statement
+# *Needs* nothing but the package: no data, no training. *Takes* half a minute. Every statement
 # in the text is asserted, symbolically where SymPy can and numerically elsewhere, by the cell that
 # follows it.
 
@@ -43,14 +44,8 @@ import pandas as pd
 import sympy as sp
 
 from sgblend_utils import theory
-from sgblend_utils.activations import (
-    SGBlend,
-    SSwish,
-    fold_sgblend,
-    learnable_activations,
-    make_activation,
-)
-from sgblend_utils.figures_theory import figure_teaser, teaser_curves
+from sgblend_utils.activations import SGBlend, SSwish, make_activation
+from sgblend_utils.report.teaser import figure_teaser, teaser_curves
 from sgblend_utils.style import activation_style, set_style
 
 set_style()
@@ -85,8 +80,9 @@ by_formula = theory.closed_form("sgblend", alpha=a, beta=b, gamma=c)(grid)
 assert np.abs(by_layer - by_formula).max() < 1e-6
 
 for name in ["relu", "gelu", "silu", "mish", "softplus", "sswish", "sgblend"]:
-    own = keras.ops.convert_to_numpy(make_activation(name)(grid[None, :].astype("float32")))[0]
-    assert np.abs(own - theory.closed_form(name)(grid)).max() < 1e-5
+    layer = make_activation(name)
+    by_layer = keras.ops.convert_to_numpy(layer(grid[None, :].astype("float32")))[0]
+    assert np.abs(by_layer - theory.closed_form(name)(grid)).max() < 1e-5
 print("layers and formulas agree")
 
 # %% [markdown]
@@ -110,8 +106,7 @@ plt.show()
 # %% [markdown]
 # ## 2 · One gate: the distribution function of a mixture
 #
-# What can the three parameters reach from there? For that question the definition is not the best form.
-# Collect what multiplies $x$:
+# Which functions can the three parameters reach? This is easier to see after collecting what multiplies $x$:
 #
 # $$f(x) = x\,G(x) - \alpha\gamma, \qquad G(x) = \alpha\,\sigma(\beta x) + (1-\alpha)\,\Phi(x).$$
 #
@@ -254,33 +249,40 @@ for model, training in [(normed, False), (batched, True)]:
 print("LayerNorm and BatchNorm: γ = 0 and γ = 3 give the same outputs")
 
 # %% [markdown]
-# For Dense and convolutions the package does the algebra: `fold_sgblend` returns a copy of a model in
-# which every $\gamma$ that can go is gone, its effect moved into the next bias. Zero padding is the
-# exception: padded zeros stay zero while their neighbours move, so the $\gamma$ before a padded
-# convolution has to stay.
+# Before a Dense layer the algebra of the table's first row takes a few lines. The constant $\alpha\gamma$ of a
+# model's SG-Blend is *folded* into the bias behind it: $\gamma$ becomes zero, and the outputs stay the same.
 
 # %%
-model = keras.Sequential(
-    [
-        keras.Input((6, 6, 2)),
-        SGBlend(gamma=2.0, name="before_padding"),
-        layers.Conv2D(4, 3, padding="same"),
-        SGBlend(alpha=0.7, gamma=1.5, name="before_convolution"),
-        layers.Conv2D(4, 3),
-        layers.Flatten(),
-        SSwish(beta=2.0, gamma=-0.4, name="before_dense"),
-        layers.Dense(3, use_bias=False),
-    ]
+model = keras.Sequential([layers.Dense(6), SGBlend(0.7, 1.3, 1.5), layers.Dense(3)])
+outputs = keras.ops.convert_to_numpy(model(data))
+_, blend, after = model.layers
+learned = {name: float(value) for name, value in blend.effective_parameters().items()}
+kernel, bias = after.get_weights()
+bias -= learned["alpha"] * learned["gamma"] * kernel.sum(axis=0)
+after.set_weights([kernel, bias])
+unfolded = keras.ops.convert_to_numpy(model(data))
+assert np.abs(unfolded - outputs).max() > 0.1  # the bias alone changes the outputs ...
+blend.trainable_variables[2].assign(0.0)
+folded = keras.ops.convert_to_numpy(model(data))
+assert np.abs(folded - outputs).max() < 1e-5  # ... and γ = 0 changes them back
+print(
+    "γ from", learned["gamma"], "to", float(blend.effective_parameters()["gamma"]), "· same outputs"
 )
-folded = fold_sgblend(model)
+
+# %% [markdown]
+# A convolution without padding moves by one constant per output channel, so its bias can do the same. With
+# zero padding it cannot: padded zeros stay zero while their neighbours move, and the outputs at the border
+# move by another amount than those inside. The $\gamma$ before a padded convolution has to stay.
+
+# %%
 images = np.random.default_rng(2).normal(size=(8, 6, 6, 2)).astype("float32")
-assert np.abs(keras.ops.convert_to_numpy(model(images) - folded(images))).max() < 1e-4
-left_over = {
-    site.name: float(site.effective_parameters()["gamma"])
-    for site in learnable_activations(folded).values()
-}
-assert left_over == {"before_padding": 2.0, "before_convolution": 0.0, "before_dense": 0.0}
-print("folded: same outputs, remaining γ:", left_over)
+for padding in ("valid", "same"):
+    convolution = layers.Conv2D(4, 3, padding=padding)
+    moved = convolution(SGBlend(gamma=1.5)(images)) - convolution(SGBlend(gamma=0.0)(images))
+    moved = keras.ops.convert_to_numpy(moved)
+    constant = np.ptp(moved, axis=(0, 1, 2)).max() < 1e-5  # in every channel
+    assert constant == (padding == "valid") and np.abs(moved).max() > 0.1
+    print(f"padding {padding:5s} · moved by one constant per channel: {constant}")
 
 # %% [markdown]
 # So $\gamma$ makes no function reachable that was not before. It can still change the *path* of training,
@@ -617,11 +619,11 @@ for share, parent in [(0.0, make_activation("gelu")), (1.0, SSwish(1.3, 0.2))]:
 print("α = 0 is GELU, α = 1 is SSwish")
 
 # %% [markdown]
-# ## 10 · Turn the knobs
+# ## 10 · One parameter at a time
 #
-# In JupyterLab the last cell of this section shows three sliders. Elsewhere it shows what they would: one
-# parameter at a time, the other two at their start. Look at the lower right panel: five values of
-# $\gamma$, one curve.
+# In JupyterLab the last cell of this section shows three sliders. Elsewhere it shows five values of each
+# parameter, with the other two at their start. In the lower right panel the five values of $\gamma$ give one
+# and the same curve.
 
 # %%
 START = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
@@ -658,7 +660,7 @@ SHADES = plt.cm.viridis(np.linspace(0, 0.85, 5))
 
 
 def one_at_a_time():
-    """The same with the sliders standing still: one column of panels per parameter."""
+    """Five values of each parameter: one column of panels per parameter."""
     _, panels = plt.subplots(2, 3, figsize=(10.5, 5.6), sharex=True, sharey="row")
     for (name, values), pair in zip(CHOICES.items(), panels.T, strict=True):
         for value, shade in zip(values, SHADES, strict=True):
@@ -693,8 +695,8 @@ else:
 #   is also half the identity plus an even function, and only that even function is learned.
 # * $f'(x) + f'(-x) = 1$ holds for SG-Blend and SSwish, and equally for ReLU, GELU, every Swish,
 #   Hard SiLU, Softplus and Squareplus. SSwish adds no symmetry to Swish: its derivative *is* Swish's.
-# * $\gamma$ is a gauge: the next bias, LayerNorm or BatchNorm absorbs it exactly, and `fold_sgblend` does it
-#   for a trained model. It can change the path of training, not what can be reached.
+# * $\gamma$ is a gauge: the next bias, LayerNorm or BatchNorm absorbs it exactly; only before zero padding
+#   it cannot be removed. It can change the path of training, not what can be reached.
 # * The Lipschitz constant stays between 1.02 and 1.13 over $0\le\alpha\le1$, $0.3\le\beta\le4$, where the
 #   depth of the dip varies thirteenfold; the left tail is exponential for every $\alpha > 0$ where GELU's is
 #   Gaussian.

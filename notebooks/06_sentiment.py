@@ -15,15 +15,19 @@
 # %% [markdown]
 # # 06 · Sentiment
 #
-# **Claim of this notebook.** Telling praise from blame is the easiest of the paper's tasks and so the one
-# in which an activation has the least to add. Before one asks by how much, two things have to be right:
-# the model must see the review and not its padding, and the reviews it is scored on must be new to it.
-# This notebook shows how the published pipeline loses both, trains a sound encoder in front of you on a
-# task that no single word can solve, reads the stored runs on IMDB, and ends with the way an engineer
-# would adopt SG-Blend: inside a model that is already trained.
+# **Claim of this notebook.** Sentiment classification is the easiest of the paper's tasks, and so the one
+# in which an activation can add the least. Before one measures how much, two things have to be right:
+# the model must see the review and not its padding, and the reviews it is tested on must be new to it.
+# This notebook shows how the published pipeline fails at both, trains a sound encoder on a task that no
+# single word can solve, reports the stored runs on IMDB, and ends with a practical use of SG-Blend:
+# inside a model that is already trained.
 #
-# *Needs* nothing but the package: what is trained live reads bundled sentences. *Takes* one to two
-# minutes on two cores. Numbers under "Real data" come from stored records; nothing trained live here is
+# Two words are used throughout. A **site** is a place in a network where an activation acts, such as
+# the middle of a feed-forward block. A **record** is the stored JSON file of one run: its settings,
+# history and test scores.
+#
+# *Needs* nothing but the package: what is trained live reads bundled sentences. *Takes* less than a
+# minute on two cores. Numbers under "Real data" come from stored records; nothing trained live here is
 # reported as a result.
 
 # %%
@@ -40,25 +44,19 @@ import pandas as pd
 from IPython.display import Markdown, display
 from keras import ops
 
-from sgblend_utils.configs import PRESETS, RunConfig
-from sgblend_utils.datasets.reviews import (
-    Reviews,
-    encode_reviews,
-    mini_reviews,
-    plain_text,
-    published_text,
-)
-from sgblend_utils.style import INK, LABELS, MUTED, activation_style, set_style
+from sgblend_utils.config import RunConfig, switch_meanings
+from sgblend_utils.data.reviews import Reviews, encode_reviews, mini_reviews
+from sgblend_utils.style import INK, LABELS, MUTED, activation_style
 
-set_style()
+plt.rcParams["figure.dpi"] = 80
 
 # %% [markdown]
 # ## 1 · A task that no single word can solve
 #
-# The bundled reviews consist of one verdict and one sentence that has nothing to do with it, in either
-# order. The verdict praises or blames, and may be turned round by *not*. Both words are equally often in
+# The bundled reviews consist of one opinion and one sentence that has nothing to do with it, in either
+# order. The opinion is positive or negative, and *not* may invert it. Each adjective is equally often in
 # positive and in negative reviews, and the other sentence has a *not* of its own now and then: what
-# counts is the pair, and where it stands.
+# counts is the pair of *not* and adjective, and where *not* stands.
 
 # %%
 splits = mini_reviews()
@@ -79,20 +77,21 @@ from sklearn.pipeline import make_pipeline
 counts = make_pipeline(CountVectorizer(), LogisticRegression(max_iter=1000))
 counts.fit(splits["train"].texts, splits["train"].labels)
 by_counts = counts.score(splits["test"].texts, splits["test"].labels)
-chance = 0.5 + 4 * (0.25 / len(splits["test"])) ** 0.5  # four standard deviations above a coin
+chance = 0.5 + 4 * (0.25 / len(splits["test"])) ** 0.5  # four standard deviations above chance
 assert by_counts < chance
-print("word counts beat a coin:", bool(by_counts >= chance))
+print("word counts do better than chance:", bool(by_counts >= chance))
 
 # %% [markdown]
 # ## 2 · What the published pipeline does to a review
 #
-# The paper's small Transformer reads 200 words, its "BERT" 256, after a mark `[CLS]` whose place is read
-# in the end. Keras's tokenizer and `pad_sequences`, with their defaults, turn that into something else.
-# Here is a review of our own, cut to twelve tokens in place of 256:
+# The paper's small Transformer reads 200 words and averages over them. Its "BERT" reads 256, after a mark
+# `[CLS]`, and classifies by the output at the position of that mark. Keras's tokenizer and
+# `pad_sequences`, with their defaults, turn that into something else. Here is a review of our own, cut to
+# twelve tokens in place of 256:
 
 # %%
-from sgblend_utils.datasets.text import BOS as CLS
-from sgblend_utils.datasets.words import Words
+from sgblend_utils.data.reviews import CLS, plain_text, published_text
+from sgblend_utils.data.text import Words
 
 review = (
     "A slow start, I admit.<br /><br />But then! The second half is as good as anything this "
@@ -111,117 +110,118 @@ assert "cls" not in words.decode(kept.rows)[0].split() and sound.rows[0][0] == C
 # %% [markdown]
 # `[CLS]` has become the word *cls*, the line breaks have become the word *br*, and what is too long loses
 # its *beginning*: the encoder that reads the first position then reads an arbitrary word in the middle of
-# the review. The switches of our version have names, so that each can be mended alone
-# (`sgblend run imdb --protocol published --set flaws=…`):
+# the review. In this project each difference between the published and the sound protocol is a
+# **protocol switch**, a setting of its own, so that its effect can be measured alone
+# (`sgblend run imdb --protocol published --set front_truncation=false`):
 
 # %%
-from sgblend_utils.models.sentiment import FLAWS
+from sgblend_utils.tasks.sentiment import SentimentSettings
 
-rows = "\n".join(f"| `{name}` | {what} |" for name, what in FLAWS.items())
+meanings = switch_meanings(SentimentSettings)
+rows = "\n".join(f"| `{name}` | {what} |" for name, what in meanings.items())
 display(Markdown(f"| switch | what the published protocol does |\n|---|---|\n{rows}"))
 
 # %% [markdown]
-# ## 3 · Padding that votes
+# ## 3 · Padding that changes the score
 #
-# Reviews of a batch are filled up to one length. If attention looks at the filling, and the average is
-# taken over it, then the same review gets another score in another batch. The check: add padding to a
-# review and watch the logit. Each line below mends one flaw more.
+# Reviews of a batch are padded to one length. If attention looks at the padding, and the average is
+# taken over it, then the same review gets another score in another batch. The check: add sixty positions
+# of padding to a review of twenty words and compare the logit. Going down, more switches are off.
 
 # %%
-from sgblend_utils.models.sentiment import PublishedSentiment, SentimentEncoder
+from sgblend_utils.models.classifier import Classifier
 
-sizes = {"length": 80, "d_model": 32, "num_heads": 2, "ff_dim": 32, "num_layers": 2, "dropout": 0.0}
-cures = {
+sizes = {"length": 80, "d_model": 16, "num_heads": 2, "ff_dim": 16, "num_layers": 1}
+off = {
     "as published": (),
-    "average without padding": ("padding_averaged",),
-    "and attention without it": ("padding_averaged", "no_padding_mask"),
+    "average over words alone": ("padding_averaged",),
+    "and a padding mask": ("padding_averaged", "no_padding_masks"),
+    "sound encoder": tuple(meanings),
 }
 ids = np.random.default_rng(0).integers(4, 200, (1, 20)).astype("int32")
-padded = range(0, 61, 4)
 moved = {}
-for label, mended in cures.items():
-    left = [flaw for flaw in FLAWS if flaw not in mended]
-    model = PublishedSentiment(200, flaws=left, activation="sgblend", seed=1, **sizes)
+for label, names in off.items():
+    on = [name for name in meanings if name not in names]
+    model = Classifier(200, switches=on, activation="sgblend", seed=1, **sizes)
     model.build()
-    logits = [float(ops.squeeze(model(np.pad(ids, ((0, 0), (0, n)))))) for n in padded]
-    moved[label] = np.array(logits) - logits[0]
-model = SentimentEncoder(200, activation="sgblend", seed=1, **sizes)
-model.build()
-logits = [float(ops.squeeze(model(np.pad(ids, ((0, 0), (0, n)))))) for n in padded]
-moved["sound encoder"] = np.array(logits) - logits[0]
+    alone, padded = (
+        float(ops.squeeze(model(np.pad(ids, ((0, 0), (0, more)))))) for more in (0, 60)
+    )
+    moved[label] = abs(padded - alone)
 
 # %%
-figure, axes = plt.subplots(figsize=(8.2, 3.6))
-looks = (("#D55E00", "-"), ("#E69F00", "--"), ("#0072B2", "-"), ("#009E73", ":"))
-for (label, values), (color, dash) in zip(moved.items(), looks, strict=True):
-    axes.plot(padded, values, color=color, ls=dash, lw=2.4, label=label)
-axes.set(title="The same review, another score", xlabel="padding after 20 words")
-axes.set_ylabel("change of the logit")
-axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+figure, axes = plt.subplots(figsize=(7, 2.4))
+colors = ("#D55E00", "#E69F00", "#0072B2", "#009E73")
+axes.barh(list(moved), list(moved.values()), color=colors)
+axes.set(title="Padding changes the published score", xlabel="change of the logit")
+axes.invert_yaxis()
+axes.grid(False, axis="y")
 plt.show()
-for label, values in moved.items():
-    print(f"{label:26}", "depends on padding" if np.abs(values).max() > 1e-4 else "does not")
-assert np.abs(moved["as published"]).max() > 1e-2
-assert np.abs(moved["and attention without it"]).max() < 1e-4
-assert np.abs(moved["sound encoder"]).max() < 1e-4
+for label, change in moved.items():
+    print(f"{label:26}", "depends on padding" if change > 1e-4 else "does not")
+assert moved["as published"] > 1e-3
+assert max(moved["and a padding mask"], moved["sound encoder"]) < 1e-4
 
 # %% [markdown]
-# (The two lines at zero lie on top of each other. The weights are those of a fresh model: this is
-# about what the computation looks at, not about what was learned.)
+# (The last two bars have no length. The weights are those of an untrained model: the figure is about
+# what the computation looks at, not about what was learned.)
 #
 # ## 4 · Training, live
 #
-# The sound encoder: subwords learned on training reviews alone, pre-norm blocks, padding masked
-# everywhere, an average over real positions, an activation layer of its own at every site. Among its
-# epochs the one with the lowest *validation* cross-entropy is taken; the test reviews are read once.
+# The sound encoder: subwords learned on training reviews alone, pre-norm blocks, padding masks
+# everywhere, an average over real positions, an activation layer of its own at every site. The weights
+# are those of the epoch with the lowest *validation* cross-entropy; the test reviews are evaluated once,
+# with these weights. Here one block learns for six epochs, with GELU; section 6 goes on from there with
+# SG-Blend.
 
 # %%
-from sgblend_utils.training import train
+from sgblend_utils.tasks.train import train
 
-runs = {name: train(RunConfig("imdb", name, preset="mini")) for name in ("gelu", "sgblend")}
-for name, run in runs.items():
-    metrics = run.record["metrics"]
-    assert metrics["test_accuracy"] > 0.9 > by_counts
-    print(f"{LABELS[name]}: more than nine in ten:", metrics["test_accuracy"] > 0.9)
-assert set(runs["sgblend"].record["activation_parameters"][0]) == {"block_0", "block_1", "head"}
+EPOCHS = 6
+backend = keras.backend.backend()
+smaller = {"epochs": EPOCHS, "num_layers": 1}
+config = RunConfig("imdb", "gelu", preset="mini", overrides=smaller, backend=backend)
+run = train(config)
+accuracy = run.record["metrics"]["test_accuracy"]
+assert accuracy > 0.9 > by_counts
+print("test accuracy above 90 %:", accuracy > 0.9)
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 3.5))
-for name, run in runs.items():
-    history = pd.DataFrame(run.record["history"])
-    style = {**activation_style(name), "marker": ""}
-    axes.plot(history["epoch"], history["val_nll"], **style)
-    style = {**style, "lw": 1, "alpha": 0.6, "label": None}
-    axes.plot(history["epoch"], history["nll"], **style)
+history = pd.DataFrame(run.record["history"])
+style = {**activation_style("gelu"), "marker": "", "linestyle": "-"}
+axes.plot(history["epoch"], history["val_nll"], **{**style, "label": "validation"})
+axes.plot(history["epoch"], history["nll"], **{**style, "lw": 1, "label": "training"})
 axes.axhline(np.log(2), color=MUTED, ls=":", lw=1)
-axes.text(10, np.log(2) + 0.01, "a coin", ha="right", color=MUTED, fontsize=9)
-axes.set(title="First nothing, then the rule", xlabel="epoch", ylim=(0, None))
-axes.set_ylabel("cross-entropy (nats)\nthick: validation, thin: training")
-axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
+axes.text(EPOCHS, np.log(2) + 0.01, "chance", ha="right", color=MUTED, fontsize=9)
+axes.set(title="Chance level at first, then the rule", xlabel="epoch", ylim=(0, None))
+axes.set_ylabel("cross-entropy (nats)")
+axes.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# Has it learned the rule, or sentences? Ask it about verdicts built to order, each with and without
+# Has it learned the rule, or sentences? Here are opinions made for this test, each with and without
 # *not*, followed by a sentence that is always the same.
 
 # %%
-from sgblend_utils.datasets.reviews import BAD, GOOD
-from sgblend_utils.datasets.text import Subwords
-from sgblend_utils.training.sentiment import make_batches, positive_probability
+from sgblend_utils.tasks.sentiment import positive_probability
 
-settings = PRESETS["imdb", "sound", "mini"]
-subwords = Subwords(runs["sgblend"].files["subwords.model"])
-verdicts = [
-    f"The music was {turn}{word}. The old dog sees the cat."
-    for turn in ("", "not ")
+GOOD = ("good", "great", "funny", "witty", "moving", "lovely")  # of data/mini/generate.py
+BAD = ("bad", "awful", "boring", "stupid", "dull", "ugly")
+task, settings = config.task_object, config.settings
+data = task.load(config)
+opinions = [
+    f"The music was {inverted}{word}. The old dog sees the cat."
+    for inverted in ("", "not ")
     for word in (*GOOD, *BAD)
 ]
-asked = encode_reviews(Reviews(verdicts, np.zeros(len(verdicts))), subwords, settings["length"])
-found = positive_probability(runs["sgblend"].model, make_batches(asked, settings)).reshape(2, -1)
-praise = np.arange(12) < 6
-right = (found[0] > 0.5) == praise, (found[1] > 0.5) != praise
+asked = Reviews(opinions, np.zeros(len(opinions)))
+asked = encode_reviews(asked, data.vocabulary, settings.length)
+found = positive_probability(run.model, task.batches(settings, asked)).reshape(2, -1)
+positive = np.arange(12) < 6
+right = (found[0] > 0.5) == positive, (found[1] > 0.5) != positive
 assert np.mean(right) > 0.8
-print("at least eight verdicts in ten are understood:", bool(np.mean(right) > 0.8))
+print("more than 80 % of the opinions are classified correctly:", bool(np.mean(right) > 0.8))
 
 # %%
 figure, axes = plt.subplots(figsize=(8.5, 3.4))
@@ -239,16 +239,16 @@ for row, (label, color, hatch) in enumerate((("", "#0072B2", ""), ("not", "#E69F
     )
 axes.axhline(0.5, color=INK, lw=1)
 axes.set_xticks(places, [*GOOD, *BAD], rotation=30)
-axes.set(title="“Not” turns the verdict round", ylabel="probability of praise", ylim=(0, 1))
+axes.set(title="“Not” inverts the opinion", ylabel="probability of positive", ylim=(0, 1))
 axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.08), ncols=2)
 plt.show()
 
 # %% [markdown]
 # ## 5 · Real data
 #
-# IMDB (Maas et al. 2011): 25,000 reviews to train on and as many to be tested on. Some reviews are in the
-# release twice, also once in each half; the sound protocol takes those out of training. Each number
-# below is read from a committed record.
+# IMDB (Maas et al. 2011): 25,000 reviews to train on and as many to test on. Some reviews are in the
+# release twice, also once in each half; the sound protocol leaves those out of training. Each number
+# below comes from a committed record.
 #
 # ```
 # sgblend sweep imdb --activations relu,gelu,silu,mish,sswish,sgblend --seeds 0-2 --preset cpu
@@ -256,7 +256,7 @@ plt.show()
 # ```
 
 # %%
-from sgblend_utils.report import conditions, note
+from sgblend_utils.report import experiments, note
 from sgblend_utils.report.figures import (
     figure_differences,
     figure_parameters,
@@ -264,26 +264,29 @@ from sgblend_utils.report.figures import (
 )
 from sgblend_utils.report.tables import comparison_text, message, results_text, to_markdown
 
-stored = {c.protocol: c for c in conditions() if (c.task, c.preset) == ("imdb", "cpu")}
+stored = {one.protocol: one for one in experiments() if (one.task, one.preset) == ("imdb", "cpu")}
 sound = stored["sound"]
-data = sound.frame["record"].iloc[0]["data"]
+facts = sound.frame["record"].iloc[0]["data"]
 for split in ("train", "validation", "test"):
-    cut = data[f"{split}_reviews_cut"] / data[f"{split}_reviews"]
-    print(f"{split:11} {data[f'{split}_reviews']:6,} reviews, {cut:.0%} longer than is read")
-print(f"{data['train_repeated_in_test']} training reviews are in the test set too,", end=" ")
-print(f"{data['train_repeated']} twice in the training set: left out")
-settings = [record["config"]["settings"] for record in sound.frame["record"]]
-assert all(own == PRESETS["imdb", "sound", "cpu"] for own in settings)
+    cut = facts[f"{split}_reviews_cut"] / facts[f"{split}_reviews"]
+    print(
+        f"{split:11} {facts[f'{split}_reviews']:6,} reviews, {cut:.0%} longer than the model reads"
+    )
+print(f"{facts['train_repeated_in_test']} training reviews are in the test set too,", end=" ")
+print(f"{facts['train_repeated']} twice in the training set: left out")
+assert not sound.overrides
 
 # %% [markdown]
-# The settings are one set for all activations: one block of 64 units, the first 320 subwords of a review,
-# sizes that let a run take one core about five minutes. With GELU, four epochs were tried and then three,
-# since validation cross-entropy was lowest after the third; nothing else was searched.
+# The settings are the same for all activations: one block of 64 units, the first 320 subwords of a
+# review, sizes that let a run take one core about five minutes. They were chosen with GELU alone: four
+# epochs were tried and then three, since validation cross-entropy was lowest after the third; nothing
+# else was searched. What suits GELU best may not suit another activation best, so that the comparison
+# favours GELU if anything.
 
 # %%
-for condition in stored.values():
-    table = to_markdown(results_text(condition))
-    display(Markdown(f"**{condition.name}**\n\n{table}\n\n{note(condition)}."))
+for experiment in stored.values():
+    table = to_markdown(results_text(experiment))
+    display(Markdown(f"**{experiment.name}**\n\n{table}\n\n{note(experiment)}."))
 best = sound.frame.groupby("activation")["test_accuracy"].mean()
 assert best.min() > 85
 print(f"mean test accuracy: lowest {best.min():.2f} %, highest {best.max():.2f} %")
@@ -291,25 +294,27 @@ print(f"mean test accuracy: lowest {best.min():.2f} %, highest {best.max():.2f} 
 # %%
 display(figure_performance(sound))
 plt.close("all")
-for metric in sound.metrics:
-    if metric.name in ("test_accuracy", "f1", "test_nll", "ece"):
-        print(message(sound, metric))
+shown = [m for m in sound.metrics if m.name in ("test_accuracy", "f1", "test_nll", "ece")]
+for metric in shown:
+    print(message(sound, metric))
 
 # %% [markdown]
-# One run's accuracy is itself uncertain: it is a share of 25,000 reviews. By how much, and how that
-# compares with what activations differ by:
+# Dead units cannot tell the activations apart here: all but ReLU have none in any run, GELU included, and
+# ReLU has some in one run of three (the interval of its mean reaches below zero). Where the
+# baseline has none, another activation cannot have fewer.
+#
+# One run's accuracy is itself uncertain: it is a share of 25,000 reviews. Its interval, and the range
+# of the activations' means:
 
 # %%
-widths = [
-    100 * (r["metrics"]["test_accuracy_high"] - r["metrics"]["test_accuracy_low"]) / 2
-    for r in sound.frame["record"]
-]
+metrics = [record["metrics"] for record in sound.frame["record"]]
+widths = [100 * (m["test_accuracy_high"] - m["test_accuracy_low"]) / 2 for m in metrics]
 print(f"95 % interval of one run's accuracy over reviews: ± {np.mean(widths):.2f} points")
 print(f"highest minus lowest mean of the activations: {best.max() - best.min():.2f} points")
 
 # %% [markdown]
-# Runs of one seed share weights, order of data and test reviews, so their *difference* is known better
-# than either of them.
+# Runs of one seed share weights, order of data and test reviews, so their *difference* is known more
+# precisely than either of them.
 
 # %%
 if figure := figure_differences(sound):
@@ -318,8 +323,8 @@ plt.close("all")
 display(Markdown(to_markdown(comparison_text(sound))))
 
 # %% [markdown]
-# And what the sites have learned. The block's activation sees every position of a review, the head's one
-# vector a review.
+# And what the sites have learned. The block's activation acts on every position of a review, the head's
+# on one vector per review.
 
 # %%
 if figure := figure_parameters(sound):
@@ -327,16 +332,16 @@ if figure := figure_parameters(sound):
 plt.close("all")
 last = sound.parameters()
 last = last[last["epoch"] == last["epoch"].max()]
-moved = last.groupby(["activation", "site", "parameter"])["value"].mean().round(2).unstack()
-print(moved.astype(object).fillna("–"))
+learned = last.groupby(["activation", "site", "parameter"])["value"].mean().round(2).unstack()
+print(learned.astype(object).fillna("–"))
 
 # %% [markdown]
 # ### What the published protocol would have reported
 #
-# The same models, read twice: by the protocol's own rule, and soundly. For the small encoder the two
-# accuracies are of the same split, so they agree; what is wrong is that training was stopped by it, and
-# that the training reviews contain some of it. "Dead" by the published rule is a unit of the *average*
-# over a review, which is no activation at all.
+# For the small encoder the published accuracy is that of the test set, so that "as published" and "test"
+# agree. The flaws are elsewhere: training is stopped by the loss of the test set, and the training reviews
+# contain some of it. A "dead" unit as published is a unit of the *average* over a review, which is not
+# the output of any activation.
 
 # %%
 published = stored.get("published")
@@ -350,47 +355,50 @@ for record in [] if published is None else published.frame["record"]:
             "accuracy as published": f"{100 * m['reported_accuracy']:.2f} %",
             "test accuracy": f"{100 * m['test_accuracy']:.2f} %",
             "dead as published": f"{100 * m['reported_dead_share']:.1f} %",
-            "dead at activations": f"{100 * m['dead_share']:.1f} %",
         }
     )
 display(Markdown(to_markdown(pd.DataFrame(rows)) if rows else "No published runs are stored."))
 
 # %% [markdown]
+# All flaws together hardly change the accuracy on IMDB: about 86 % in either protocol, although the two
+# differ in much else (words against subwords, 200 tokens against 320, the learning rate). The
+# published runs are worse calibrated, see the calibration error above. This is
+# unlike translation, where the published decoder sees the answer
+# ([notebook 04](04_wmt14_data_and_protocol.ipynb)).
+#
 # ## 6 · SG-Blend inside a model that is already trained
 #
-# Few people train encoders from nothing. `swap_activation` puts SG-Blend in the place of GELU, with
-# $\alpha = 0$, where SG-Blend *is* GELU: the model computes at first what it did before, and can then
-# learn to leave. Here with the GELU model trained above:
+# Few people train encoders from scratch. `swap_activation` replaces GELU by SG-Blend, with
+# $\alpha = 0$, where SG-Blend *is* GELU: at first the model computes what it did before, and
+# training can then move $\alpha$. Here with the GELU model trained above:
 
 # %%
 from sgblend_utils import swap_activation
-from sgblend_utils.training.sentiment import compile_encoder, load_sentiment
 
-trained = load_sentiment(RunConfig("imdb", "gelu", preset="mini"))
-settings = PRESETS["imdb", "sound", "mini"]
-test = make_batches(trained.splits["test"], settings)
-labels = trained.splits["test"].labels
-model = runs["gelu"].model
-before = positive_probability(model, test)
-swapped = swap_activation(model, "gelu", "sgblend")
-swapped.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy")
+test = task.batches(settings, data.splits["test"])
+labels = data.splits["test"].labels
+before = positive_probability(run.model, test)
+swapped = swap_activation(run.model, "gelu", "sgblend")
+tuning = RunConfig("imdb", "gelu", overrides={"learning_rate": 2e-3}, backend=backend)
+task.compile(tuning, swapped, len(data.train))
 after = positive_probability(swapped, test)
 assert np.abs(before - after).max() < 1e-5
-sites = [v for v in swapped.trainable_variables if v.name == "alpha"]
-assert len(sites) == 3 and all(float(ops.convert_to_numpy(v)) == 0 for v in sites)
-print(len(sites), "sites swapped; the largest change of a probability is below 1e-5")
+alphas = [v for v in swapped.trainable_variables if v.name == "alpha"]
+assert len(alphas) == 2 and all(float(ops.convert_to_numpy(v)) == 0 for v in alphas)
+print(len(alphas), "sites swapped; the largest change of a probability is below 1e-5")
 
 # %%
-compile_encoder(swapped, {**settings, "learning_rate": 2e-3}, 2 * 60)
-swapped.fit(make_batches(trained.splits["train"], settings, seed=1), epochs=2, verbose=0)
+from sgblend_utils.tasks.train import Batches
+
+swapped.fit(Batches(data.train), epochs=1, shuffle=False, verbose=0)
 tuned = positive_probability(swapped, test)
 accuracy = [float(((p > 0.5) == labels).mean()) for p in (before, tuned)]
 assert min(accuracy) > 0.9
-assert all(float(ops.convert_to_numpy(v)) != 0 for v in sites)
-print("two more epochs: still above nine in ten, and every α has left zero")
+assert all(float(ops.convert_to_numpy(v)) != 0 for v in alphas)
+print("after one more epoch: still above 90 %, and every α has left zero")
 
 # %% [markdown]
-# A model of keras-hub works in the same way; it comes from a folder on this machine, as
+# A model of keras-hub works in the same way; it comes from a local directory, as
 # `save_to_preset` writes it, or from the hub:
 #
 # ```python
@@ -406,22 +414,50 @@ print("two more epochs: still above nine in ten, and every α has left zero")
 #
 # ## What was found
 #
-# * The published pipeline loses the mark it reads and lets padding vote; both are shown above by
-#   experiments that could have failed, and each has a switch.
+# * The published pipeline loses the mark that it reads and lets padding change the score; both are
+#   shown above by experiments that could have failed, and each has a switch.
 # * On a task that word counts cannot solve, a small sound encoder learns the rule.
-# * On IMDB, as far as the records go:
+# * On IMDB no difference from GELU in accuracy or cross-entropy was shown for any activation, once
+#   the intervals are corrected for five comparisons: with three seeds each, the mean accuracies of six
+#   activations lie between 85.9 and 86.3 %. SG-Blend minus GELU is +0.03 points of accuracy, 95 % interval
+#   −0.04 to +0.09. The paper's claim that SG-Blend classifies sentiment better is not supported at this
+#   size; a difference of 0.2 points would have been found with a probability of 80 %.
+# * One hypothesis test is significant: SiLU's F1 is 0.08 points above GELU's, by nearly the same amount
+#   in all three seeds. It speaks of seeds alone. Where three differences happen to agree, the
+#   interval of their mean is narrow, though an exact test of three signs cannot fall below p = 0.25.
+#   And differences below ± 0.4 points could reverse on other reviews, since the test set has
+#   25,000: it is no reason to choose an activation.
+# * SG-Blend does move from its start: α ends near 0.7 in the block and 0.8 in the head, nearer to
+#   the Swish part than to GELU, without a measurable effect on the scores.
+# * The flaws of the published protocol hardly change the accuracy of this task.
+#
+# The next cell holds these statements against the records.
 
 # %%
-shown = [m for m in sound.metrics if m.name in ("test_accuracy", "f1", "test_nll", "ece")]
-display(Markdown("\n".join(f"* {message(sound, metric)}." for metric in shown)))
+from sgblend_utils.report.experiments import BY_NAME
+from sgblend_utils.stats import compare
+
+accuracy, nll = (
+    compare(sound.frame, name, "gelu", BY_NAME[name].better)
+    for name in ("test_accuracy", "test_nll")
+)
+for table in (accuracy, nll):
+    assert (table["low_corrected"] < 0).all() and (table["high_corrected"] > 0).all()
+assert accuracy.loc["sgblend", "detectable"] < 0.2
+assert best.min() > 85.8 and best.max() < 86.3 and np.mean(widths) > 0.4
+f1 = compare(sound.frame, "f1", "gelu", +1)
+assert list(f1.index[f1["low_corrected"] > 0]) == ["silu"]
+assert published is None or abs(published.frame["test_accuracy"].mean() - best.mean()) < 0.5
+for metric in shown:
+    print(message(sound, metric))
 
 # %% [markdown]
-# Such a line speaks of seeds alone. Where three differences happen to agree, the interval of their mean is
-# narrow, though an exact test of three signs cannot fall below p = 0.25. And what is smaller than a
-# test set of 25,000 reviews leaves open, printed above, other reviews may well turn round: it is no reason to
-# choose an activation.
-
-# %% [markdown]
+# **References.** Maas et al. (2011), *Learning Word Vectors for Sentiment Analysis*, ACL (the IMDB data).
+# Sarkar, Gala and Tripathi (2025), [arXiv 2505.23942](https://arxiv.org/abs/2505.23942) (SG-Blend).
+# Devlin et al. (2019), [arXiv 1810.04805](https://arxiv.org/abs/1810.04805) (BERT and its mark `[CLS]`).
+# Xiong et al. (2020), [arXiv 2002.04745](https://arxiv.org/abs/2002.04745) (pre-norm blocks).
+# Sennrich, Haddow and Birch (2016), [arXiv 1508.07909](https://arxiv.org/abs/1508.07909) (subwords).
+#
 # ---
 # Previous: [05 · Training a translator](05_wmt14_training.ipynb) · Next:
 # [07 · Training an image classifier](07_vision_training.ipynb)

@@ -18,13 +18,15 @@
 # **Claim of this notebook.** The paper's title says *robust*, and that can be measured: train the same
 # residual network with each activation from the same initial weights on the same images in the same
 # order, then count errors on test images as they are, with noise, and with blur. The paper names
-# CIFAR-10 with ResNet-18 and ResNet-50 but publishes neither code nor recipe for it, so the measurement
-# here is built from its parts, each part is checked, and what two CPU cores can reach is reported with
-# the time it took.
+# CIFAR-10 with ResNet-18 and ResNet-50 but publishes neither code nor recipe for it. The measurement
+# here is therefore a smaller one: an eight-layer network, eight epochs, three seeds. In it, SG-Blend with
+# unbounded α and β classifies 0.8 points more test images correctly than GELU, and no activation is
+# shown to be more robust. The function of the paper, a mean of two others, was not tested by it.
 #
 # *Needs* nothing but the package: the live network reads the digits that come with scikit-learn.
-# *Takes* a minute or two on two cores. Numbers under "Real data" come from stored records; nothing
-# that is trained live here is reported as a result.
+# *Takes* less than a minute. Numbers under "Real data" come from the *records* that are committed with
+# the project: a record is one small JSON file with the settings, the data's digest, the history and
+# the scores of one training run. Nothing that is trained live here is reported as a result.
 
 # %%
 from sgblend_utils.notebook import setup
@@ -40,26 +42,29 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown, display
 from keras import ops
-from PIL import Image
-from sklearn.datasets import load_sample_image
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from sgblend_utils.configs import PRESETS, RunConfig
-from sgblend_utils.datasets.images import CORRUPTIONS, ImageBatches, Images, corrupt, crop, flip
+from sgblend_utils.config import RunConfig
+from sgblend_utils.data.batches import ImageBatches
+from sgblend_utils.data.images import CORRUPTIONS, Images, corrupt, crop, flip
 from sgblend_utils.models.resnet import ARCHITECTURES, ResNet
-from sgblend_utils.report.tables import comparison_text, message, results_text, to_markdown
-from sgblend_utils.training import train
-from sgblend_utils.training.vision import load_vision, make_network, make_optimizer, probabilities
+from sgblend_utils.report.tables import to_markdown
+from sgblend_utils.tasks.train import Batches, train
+from sgblend_utils.tasks.vision import probabilities
+
+set_matplotlib_formats("png", dpi=64, bbox_inches="tight")
 
 # %% [markdown]
 # ## 1 · Images small enough to learn in seconds
 #
-# The `mini` preset reads 1,797 handwritten digits of 8 × 8 grey pixels. They are split once and for
-# all, each class in its share: training, validation, and a test set that is looked at after the last
-# epoch and never before.
+# The `mini` preset reads 1,797 handwritten digits of 8 × 8 grey pixels. They are split once, each class
+# in its share: training, validation, and a test set that is evaluated after the last epoch only.
 
 # %%
-config = RunConfig("cifar10", "sgblend", preset="mini", seed=0)
-data = load_vision(config)
+smaller = {"epochs": 6, "width": 8}
+config = RunConfig("cifar10", "sgblend", overrides=smaller, backend=keras.backend.backend())
+task = config.task_object
+data = task.load(config)
 contents = {split: {one.tobytes() for one in rows.pixels} for split, rows in data.splits.items()}
 for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
     assert not contents[one] & contents[other]
@@ -70,7 +75,7 @@ for split, rows in data.splits.items():
 print("no image is in two splits")
 
 # %%
-figure, axes = plt.subplots(figsize=(9, 2.9))
+figure, axes = plt.subplots(figsize=(10, 3.2))
 first = [[np.flatnonzero(rows.labels == k)[0] for k in range(10)] for rows in data.splits.values()]
 rows = zip(data.splits.values(), first, strict=True)
 montage = np.vstack([np.hstack([part.pixels[i, ..., 0] for i in chosen]) for part, chosen in rows])
@@ -88,18 +93,21 @@ plt.show()
 assert montage.shape == (24, 80)
 
 # %% [markdown]
-# ## 2 · Every epoch sees other images
+# ## 2 · Augmentation
 #
-# A network that is shown the same 45,000 pictures again and again learns the pictures. So each time an
-# image comes up it is moved by up to four pixels in each direction, and half of the time mirrored. What
-# comes in at the edge when an image moves is its own reflection, so that no black border gives the
-# move away. (A mirrored digit is no digit: `mini` moves by one pixel and does not mirror.)
+# A network that is shown the same 45,000 pictures in every epoch memorises some of them. So each time an
+# image comes up it is moved by up to four pixels in each direction, and half of the time mirrored. The
+# border that comes in when an image moves is filled with the image's own reflection. (`mini` moves by
+# one pixel and does not mirror, since a mirrored digit may be another character.)
 #
-# This happens for a whole batch at once: the padded batch is *viewed* as all of its windows, without a
+# This happens for a whole batch at once: the padded batch is viewed as all of its windows, without a
 # copy, and one indexing operation takes the window that each image drew. The photograph below comes
 # with scikit-learn and was scaled to the size of CIFAR-10's images.
 
 # %%
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
 photo = Image.fromarray(load_sample_image("flower.jpg")).crop((160, 40, 520, 400))
 photo = np.asarray(photo.resize((32, 32), Image.Resampling.BOX))
 copies = Images(np.repeat(photo[None], 9, axis=0), np.arange(9))
@@ -108,25 +116,25 @@ figure, panels = plt.subplots(1, 10, figsize=(12, 1.9))
 for axes, one in zip(panels, [photo, *shown], strict=True):
     axes.imshow(one)
     axes.set_axis_off()
-figure.suptitle("A photograph as it is, and as nine epochs might see it", x=0.01, ha="left")
+figure.suptitle("A photograph, and nine augmented versions of it", x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
-# What must hold, and does: the vectorised crop equals cutting one image after another; a crop from the
-# middle and two mirrorings change nothing; and order and augmentation are functions of seed and epoch
-# alone, so that every activation sees the same, and so does a run that was interrupted.
+# Three properties are checked: the vectorised crop equals cutting one image after another; a crop from
+# the middle and two mirrorings change nothing; and order and augmentation are functions of seed and
+# epoch alone, so that they are the same for every activation and for a run that was interrupted.
 
 # %%
 rng = np.random.default_rng(0)
-offsets, chosen = rng.integers(0, 9, (9, 2)), rng.random(9) < 0.5
+offsets, mirrored = rng.integers(0, 9, (9, 2)), rng.random(9) < 0.5
 padded = np.pad(copies.pixels, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
 by_hand = [one[r : r + 32, c : c + 32] for one, (r, c) in zip(padded, offsets, strict=True)]
 assert np.array_equal(crop(copies.pixels, offsets, 4), by_hand)
 assert np.array_equal(crop(copies.pixels, np.full((9, 2), 4), 4), copies.pixels)
-assert np.array_equal(flip(flip(shown, chosen), chosen), shown)
+assert np.array_equal(flip(flip(shown, mirrored), mirrored), shown)
 
 twins = [ImageBatches(data.splits["train"], 64, 10, seed=3, pad=1) for _ in range(2)]
-twins[1][5]  # looking at another batch first changes nothing
+twins[1][5]  # reading another batch first changes nothing
 assert np.array_equal(twins[0][0][0], twins[1][0][0])
 twins[1].set_epoch(1)
 assert not np.array_equal(twins[0][0][0], twins[1][0][0])
@@ -137,10 +145,13 @@ print("equal for equal seed and epoch, different in the next epoch")
 #
 # He et al. (2016) describe a family for small images: one convolution, then three stages of $n$ blocks
 # with two convolutions each, every stage with twice the channels on half the pixels, then the mean
-# over all positions and one linear layer. That makes $6n + 2$ layers. With $n = 1$ it is small enough
-# to train on a CPU core in ten minutes. ResNet-18 and ResNet-50 are the paper's, with the same stem for
-# small images. What a network costs is mostly the multiply-adds in its convolutions: kernel size × input
-# channels × output channels × positions.
+# over all positions and one linear layer. That makes $6n + 2$ layers. With $n = 1$ a CPU core trains it
+# in a little over ten minutes. ResNet-18 and ResNet-50 are the paper's, with the same stem for small images.
+# The cost of a network is mostly the multiply-adds in its convolutions: kernel size × input channels ×
+# output channels × positions.
+#
+# A *site* is a place in a network where an activation acts. Every site has an activation layer of its
+# own, so that a learned activation may become one function in the first stage and another in the last.
 
 
 # %%
@@ -169,9 +180,7 @@ columns = ["network", "layers", "parameters", "million multiply-adds", "activati
 display(Markdown(to_markdown(pd.DataFrame(rows, columns=columns))))
 
 # %% [markdown]
-# Every site has an activation layer of its own, so a learned activation may become one function in the
-# first stage and another in the last. SG-Blend adds three numbers a site; every other weight starts
-# the same whatever the activation.
+# SG-Blend adds three numbers a site; every other weight starts the same whatever the activation.
 
 # %%
 starts = {}
@@ -188,19 +197,19 @@ assert all(np.array_equal(a, b) for a, b in zip(*starts.values(), strict=True))
 # ## 4 · The recipe
 #
 # Stochastic gradient descent with Nesterov momentum; a learning rate that rises once and falls once
-# (*one cycle*), so that few epochs suffice; weight decay; and label smoothing: the target gives the true
-# class 0.91 and each other class 0.01. The right panel shows what that asks for. The cross-entropy is
-# smallest at a confidence of 0.91, and being surer than that costs.
+# (*one cycle*, Smith 2018), so that few epochs suffice; weight decay; and label smoothing (Szegedy et
+# al. 2016): the target gives the true class 0.91 and each other class 0.01. As the right panel shows, the
+# cross-entropy is then smallest at a confidence of 0.91, and a higher confidence costs.
 
 # %%
-settings = PRESETS["cifar10", "sound", "cpu"]
-steps = settings["epochs"] * (45_000 // settings["batch_size"])
-optimizer = make_optimizer(settings, steps, ResNet("resnet8", activation="sgblend"))
+settings = task.presets["sound", "cpu"]
+steps = settings.epochs * (45_000 // settings.batch_size)
+optimizer = task.optimizer(settings, steps, twin)
 schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
-at = np.linspace(0, steps, 161)
+at = np.linspace(0, steps, 81)
 rates = np.array([float(schedule(step)) for step in at])
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.4))
-left.plot(at / steps * settings["epochs"], rates, color="#0072B2")
+left.plot(at / steps * settings.epochs, rates, color="#0072B2")
 left.set(title="One cycle", xlabel="epoch", ylabel="learning rate", ylim=(0, None))
 confidence = np.linspace(0.3, 0.999, 700)
 for epsilon, style in ((0.0, {"color": "#777777", "ls": "--"}), (0.1, {"color": "#D55E00"})):
@@ -213,48 +222,49 @@ right.set(title="Label smoothing asks for 0.91", xlabel="probability of the true
 right.set(ylabel="cross-entropy", ylim=(0, 1.6))
 right.legend(loc="upper right")
 plt.show()
-print(f"{steps} steps; highest rate {rates.max():g}")
+print(f"{steps} steps; highest rate {rates.max():.2f}")
 
 # %% [markdown]
-# Weight decay pulls kernels towards zero. Pulling α, β and γ there too would be an opinion about the
-# function, so they are spared, like biases and norms. The test: set every weight to one, let the
-# optimizer take steps with a gradient of zero, and see which weights shrank.
+# Weight decay pulls kernels towards zero. Pulling α, β and γ there as well would favour some functions
+# over others, so they are exempt, like biases and norms. To check this, every weight is set to one and
+# the optimizer takes steps with a gradient of zero: which weights shrink?
 
 # %%
-network = make_network(config, data)
+network = task.build(config, data)
 variables = network.trainable_variables
 for variable in variables:
     variable.assign(np.ones(variable.shape))
-optimizer = make_optimizer(config.settings, 100, network)
+optimizer = task.optimizer(config.settings, 100, network)
 for _ in range(3):
     optimizer.apply([ops.zeros(v.shape) for v in variables], variables)
 shrunk = {v.path for v in variables if np.max(ops.convert_to_numpy(v)) < 1}
 kept = {v.path for v in variables if np.all(ops.convert_to_numpy(v) == 1)}
-assert shrunk == {v.path for v in variables if v.name == "kernel"} and len(shrunk | kept) == len(
-    variables
-)
+assert shrunk == {v.path for v in variables if v.name == "kernel"}
+assert len(shrunk | kept) == len(variables)
 spared = sorted({path.split("/")[-1] for path in kept if "_activation/" in path})
-print(f"{len(shrunk)} kernels decay; spared in every activation layer: {', '.join(spared)}")
+print(f"{len(shrunk)} kernels decay; exempt in every activation layer: {', '.join(spared)}")
 
 # %% [markdown]
-# Nothing is selected on the test set, and in fact nothing is selected at all: the number of epochs is
-# fixed beforehand, the weights after the last one are evaluated once. The validation images, held out
-# of the training set, are there to draw curves.
+# Nothing is selected on the test set, and nothing on the validation set either: the number of epochs is
+# fixed beforehand, and the weights after the last one are evaluated once. The validation images, held
+# out of the training set, are used for the curves and for the count of dead units.
 #
 # ## 5 · Training, live
 #
-# `train` is the function behind `sgblend run`. Twelve epochs on the digits:
+# `train` is the function behind `sgblend run`. Six epochs on the digits, with half of
+# the preset's channels:
 
 # %%
 run = train(config)
 model, record = run.model, run.record
 history, metrics = pd.DataFrame(record["history"]), record["metrics"]
 test = data.splits["test"]
-assert metrics["test_accuracy"] >= 0.95, metrics["test_accuracy"]
+found = {"no smoothing": probabilities(model, test.pixels)}
+again = found["no smoothing"].argmax(axis=1)
+assert metrics["test_accuracy"] >= 0.9, metrics["test_accuracy"]
 assert history["val_nll"].iloc[-1] < history["val_nll"].iloc[0] / 2
-again = probabilities(model, test.pixels).argmax(axis=1)
 assert abs((again == test.labels).mean() - metrics["test_accuracy"]) < 1e-4
-print("test accuracy at least 95 %:", metrics["test_accuracy"] >= 0.95)
+print("test accuracy at least 90 %:", metrics["test_accuracy"] >= 0.9)
 
 # %%
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.9))
@@ -269,27 +279,28 @@ for place, site in enumerate(path[0]):
         middle.plot(values, color=color, ls=("-", "--", "-.", ":")[place % 4], lw=1.5)
 for name, color, height in (("α", "#0072B2", 0.5), ("β", "#D55E00", 1.0), ("γ", "#009E73", 0.0)):
     middle.annotate(name, (0, height), (-14, -4), textcoords="offset points", color=color, size=13)
-middle.set(title=f"α, β, γ at {len(path[0])} sites", xlabel="epoch", xlim=(-1.2, None))
+middle.set(title=f"α, β, γ at {len(path[0])} sites", xlabel="epoch", xlim=(-0.6, None))
 counts = np.array(metrics["confusion"])
 texts = np.where(counts > 0, counts.astype(str), "")
-style = {"cmap": "Blues", "vmax": 12, "cbar": False, "square": True, "annot_kws": {"size": 8}}
+style = {"cmap": "Blues", "vmax": 12, "cbar": False, "square": True, "annot_kws": {"size": 9}}
 sns.heatmap(counts, annot=texts, fmt="", linewidths=0.4, ax=right, **style)
 right.set(title="Test digits by predicted digit", xlabel="predicted", ylabel="true")
 plt.show()
 assert counts.sum() == len(test) and len(path) == len(history) + 1
 
 # %% [markdown]
-# **Where does it look?** Grad-CAM (Selvaraju et al. 2017) weighs the last feature maps by the gradient
-# of a class's logit. In a network that ends with a mean over positions and a linear layer the gradient
-# is known: the layer's weight, divided by the number of positions. So the map needs no
-# differentiation, and it is not a picture of something vague but an exact account: the contributions of
-# the 4 × 4 positions and the bias add up to the logit.
+# ### Where does it look?
+#
+# A class activation map (CAM, Zhou et al. 2016) shows how much each position of the last feature maps
+# contributes to a class's logit. In a network that ends with a mean over positions and a linear layer,
+# the contribution of a position is the product of its features and the class's weights, divided by the
+# number of positions. The map is exact: the contributions of the 4 × 4 positions and the bias add up to
+# the logit. (Grad-CAM, Selvaraju et al. 2017, generalises it to networks that end otherwise.)
 
 # %%
-features = keras.Model(model.inputs, model.get_layer("pool").input)
-maps = features.predict(test.pixels, verbose=0)
+features = keras.Model(model.inputs, [model.get_layer("pool").input, model.outputs[0]])
+maps, logits = features.predict(test.pixels, batch_size=400, verbose=0)
 weight, bias = (ops.convert_to_numpy(v) for v in model.get_layer("head").weights)
-logits = model.predict(test.pixels, verbose=0)
 said = logits.argmax(axis=1)
 everyone = np.arange(len(test))
 positions = maps.shape[1] * maps.shape[2]
@@ -298,140 +309,150 @@ assert np.allclose(cam.sum(axis=(1, 2)) + bias[said], logits[everyone, said], at
 print(f"{positions} contributions and a bias add up to the logit for all {len(test)} test digits")
 
 # %%
-figure, grid = plt.subplots(2, 10, figsize=(12, 2.9))
-for k, (top, below) in enumerate(grid.T):
+figure, panels = plt.subplots(2, 10, figsize=(12, 2.9))
+for k, (top, below) in enumerate(panels.T):
     i = np.flatnonzero((test.labels == k) & (said == k))[0]
     for axes in (top, below):
         axes.imshow(test.pixels[i, ..., 0], cmap="gray_r")
         axes.set_axis_off()
     heat = np.kron(np.maximum(cam[i], 0) / cam[i].max(), np.ones((2, 2)))
     below.imshow(np.ones((8, 8)), cmap="Oranges", vmin=0, vmax=1.6, alpha=0.9 * heat)
-figure.suptitle(
-    "Above: test digits. Below, orange: what speaks for the answer given", x=0.01, ha="left"
-)
+title = "Above: test digits. Below, orange: positions that speak for the predicted class"
+figure.suptitle(title, x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
-# Does the map mean anything? Cover a patch of the image with grey and see how much the logit falls. If the
-# map is right about what the answer rests on, covering the place where it is largest must cost more
-# than covering a place chosen blindly, and much more than covering the place where it is smallest.
+# Does the map agree with an intervention? Cover a patch of the image with grey and see how much the
+# logit falls. If the prediction rests on the places that the map marks, covering the place where it is
+# largest must cost more than covering a random place, and much more than covering the place where it
+# is smallest.
 
 # %%
 grey = int(test.pixels.mean())
-drop = np.zeros(cam.shape)
-for i, j in np.ndindex(cam.shape[1:]):
-    covered = test.pixels.copy()
-    covered[:, max(2 * i - 1, 0) : 2 * i + 3, max(2 * j - 1, 0) : 2 * j + 3] = grey
-    after = model.predict(covered, batch_size=400, verbose=0)
-    drop[:, i, j] = (logits - after)[everyone, said]
-drop, flat = (values.reshape(len(test), -1) for values in (drop, cam))
+covered = np.repeat(test.pixels[None], positions, axis=0)  # a copy for each place
+for one, (i, j) in zip(covered, np.ndindex(cam.shape[1:]), strict=True):
+    one[:, max(2 * i - 1, 0) : 2 * i + 3, max(2 * j - 1, 0) : 2 * j + 3] = grey
+after = features.predict(covered.reshape(-1, 8, 8, 1), batch_size=400, verbose=0)[1]
+drop = (logits - after.reshape(positions, *logits.shape))[:, everyone, said].T
+flat = cam.reshape(len(test), -1)
 largest, smallest = drop[everyone, flat.argmax(1)], drop[everyone, flat.argmin(1)]
 assert largest.mean() > 1.2 * drop.mean() > 1.2 * smallest.mean()
-assert (largest > drop.mean(axis=1)).mean() > 0.7
+assert (largest > drop.mean(axis=1)).mean() > 0.6
 print("covering where the map is largest costs most:", largest.mean() > 1.2 * drop.mean())
 
 # %% [markdown]
-# ### How sure is it?
+# ### How well is it calibrated?
 #
-# A classifier is *calibrated* if it is right 90 % of the time when it says 90 %. The expected
-# calibration error (ECE) is the mean distance between the two. Label smoothing asks for 0.91 and
-# no more, which a network that is right more often than that can only obey by understating. To see it,
-# train once more, six epochs with smoothing:
+# A classifier is *calibrated* if it is right 90 % of the time when its confidence is 90 %. The expected
+# calibration error (ECE, Guo et al. 2017) is the mean distance between the two. Label smoothing asks for
+# a confidence of 0.91. A network that is right more often than that is then underconfident (Müller et
+# al. 2019). After so few epochs it is a little underconfident in any case. To see what smoothing adds, the
+# same network is trained again from the same initial weights for six epochs, with smoothed targets.
+
 
 # %%
-smoothed = train(
-    RunConfig("cifar10", "sgblend", preset="mini", overrides={"label_smoothing": 0.1, "epochs": 6})
-)
-found = {
-    "no smoothing": probabilities(model, test.pixels),
-    "smoothing 0.1": probabilities(smoothed.model, test.pixels),
-}
+class Smoothed(Batches):
+    """The same batches with the targets that `label_smoothing` of 0.1 stands for."""
+
+    def __getitem__(self, index):
+        pixels, targets = super().__getitem__(index)
+        return pixels, 0.9 * targets + 0.01
+
+
+model.set_weights(task.build(config, data).get_weights())
+for variable in model.optimizer.variables:  # momenta, and the number of steps taken
+    variable.assign(ops.zeros_like(variable))
+model.fit(Smoothed(data.train), epochs=6, shuffle=False, verbose=0)
+found["smoothing 0.1"] = probabilities(model, test.pixels)
+
+# %%
 figure, axes = plt.subplots(figsize=(7.5, 3.1))
 gaps = {}
 for (name, p), color in zip(found.items(), ("#777777", "#D55E00"), strict=True):
     right = (p.argmax(axis=1) == test.labels).mean()
     gaps[name] = p.max(axis=1).mean() - right
-    bins = np.linspace(0.3, 1, 36)
-    label = f"{name}: says {p.max(axis=1).mean():.0%}, is right {right:.0%}"
-    axes.hist(p.max(axis=1), bins, color=color, alpha=0.65, label=label)
+    label = f"{name}: confidence {p.max(axis=1).mean():.0%}, accuracy {right:.0%}"
+    axes.hist(p.max(axis=1), np.linspace(0.3, 1, 36), color=color, alpha=0.65, label=label)
 axes.axvline(0.91, color="#222222", lw=1, ls=":")
-axes.set(xlabel="confidence in the answer", ylabel="test digits")
-axes.set_title("Smoothed, it says less than it knows")
+axes.set(xlabel="confidence in the predicted class", ylabel="test digits")
+axes.set_title("Label smoothing lowers the confidence, not the accuracy")
 axes.legend(loc="upper left")
 plt.show()
 
 # %%
 assert gaps["smoothing 0.1"] < -0.03 and abs(gaps["no smoothing"]) < -gaps["smoothing 0.1"]
-assert smoothed.record["metrics"]["ece"] > metrics["ece"]
-print("smoothed, it is right more often than it says:", gaps["smoothing 0.1"] < -0.03)
+print("smoothed, it is right more often than its confidence says:", gaps["smoothing 0.1"] < -0.03)
 
 # %% [markdown]
-# ## 6 · Robustness is measured
+# ## 6 · Robustness to noise and blur
 #
-# Each test image is spoilt in two ways at four strengths: normal noise on every pixel and channel, and
-# a Gaussian blur. The noise is drawn once from a fixed seed, so that every model answers for the very
-# same images. No model was trained on either.
+# Each test image is corrupted in two ways at four strengths: normal noise on every pixel and channel,
+# and a Gaussian blur (two of the kinds in Hendrycks & Dietterich 2019, at strengths of our own). The
+# noise is drawn once from a fixed seed, so that every model is evaluated on the very same images. No
+# model was trained on either.
 
 # %%
-figure, grid = plt.subplots(2, 5, figsize=(9.2, 4.3))
-for line, (kind, strengths) in zip(grid, CORRUPTIONS.items(), strict=True):
-    spoilt = [corrupt(photo[None], kind, strength) for strength in (0.0, *strengths)]
-    assert np.array_equal(spoilt[0][0], photo)
-    away = [np.abs(one.astype(float) - photo).mean() for one in spoilt]
+figure, panels = plt.subplots(2, 5, figsize=(9.2, 4.3))
+for line, (kind, strengths) in zip(panels, CORRUPTIONS.items(), strict=True):
+    corrupted = [corrupt(photo[None], kind, strength) for strength in (0.0, *strengths)]
+    assert np.array_equal(corrupted[0][0], photo)
+    away = [np.abs(one.astype(float) - photo).mean() for one in corrupted]
     assert np.all(np.diff(away) > 0)
-    assert np.array_equal(spoilt[2], corrupt(photo[None], kind, strengths[1]))
-    for axes, one, strength in zip(line, spoilt, (0, *strengths), strict=True):
+    assert np.array_equal(corrupted[2], corrupt(photo[None], kind, strengths[1]))
+    for axes, one, strength in zip(line, corrupted, (0, *strengths), strict=True):
         axes.imshow(one[0])
         axes.set_axis_off()
         axes.set_title(f"{kind} {strength:g}" if strength else "as it is", fontsize=11)
 plt.show()
-assert metrics["robustness"]["blur"]["1.5"] < metrics["test_accuracy"]  # it is no free lunch
+assert metrics["robustness"]["blur"]["1.5"] < metrics["test_accuracy"]
 print({kind: list(values) for kind, values in metrics["robustness"].items()})
 
 # %% [markdown]
 # ## 7 · Real data: CIFAR-10
 #
 # The same code on 45,000 training, 5,000 validation and 10,000 test images, preset `cpu`: ResNet-8, eight
-# epochs, one core a run. Each number below is read from a committed record.
+# epochs, one core a run. Every number below is read from committed records. The settings were chosen
+# with GELU alone and are the same for every activation.
 #
 # ```
 # sgblend sweep cifar10 --activations relu,gelu,silu,mish,sswish,sgblend --seeds 0-2 --preset cpu
 # ```
 
 # %%
-from sgblend_utils.report import conditions, digest, figures, vision
-from sgblend_utils.report.conditions import processor_seconds
-from sgblend_utils.style import LABELS, activation_style
+from sgblend_utils.report import digest, experiments, figures
+from sgblend_utils.report.experiments import processor_seconds
+from sgblend_utils.report.tables import comparison_text, message, results_text
+from sgblend_utils.style import LABELS, MUTED, activation_style
 
-found = [c for c in conditions() if c.task == "cifar10"]
+found = [one for one in experiments() if one.task == "cifar10"]
 names = ("test_accuracy", "test_nll", "ece", "dead_share", "near_dead_share", "time_ratio")
-for condition in found:
-    shown = [m for m in condition.metrics if m.name in names]
-    table = to_markdown(results_text(condition, shown))
-    display(Markdown(f"**{condition.name}** · {condition.provenance}\n\n{table}"))
+for experiment in found:
+    shown = [m for m in experiment.metrics if m.name in names]
+    table = to_markdown(results_text(experiment, shown))
+    display(Markdown(f"**{experiment.name}** · {experiment.provenance}\n\n{table}"))
 if not found:
     print("no records yet")
 
 # %% [markdown]
-# ± is the 95 % interval of the mean over seeds (Student's t, and with two seeds it is very wide; with one
-# there is none). The test images are a sample too; how much that alone leaves open, for each run:
+# ± is the 95 % interval of the mean over seeds (Student's t; with two seeds it is very wide, and with
+# one there is none). The test images are a sample too. How much that alone leaves open, for each run:
 
 # %%
-for condition in found:
-    runs = [record["metrics"] for record in condition.frame["record"]]
+for experiment in found:
+    runs = [record["metrics"] for record in experiment.frame["record"]]
     half = [50 * (m["test_accuracy_high"] - m["test_accuracy_low"]) for m in runs]
     best = 100 * max(m["test_accuracy"] for m in runs)
     worst = 100 * min(m["test_accuracy"] for m in runs)
-    print(f"{condition.name}: {len(runs)} runs between {worst:.2f} % and {best:.2f} %;", end=" ")
-    print(f"the test images alone leave ± {max(half):.2f} points;", end=" ")
-    print("all runs reach 75 %:", worst >= 75)
+    text = f"{experiment.name}: {len(runs)} runs between {worst:.2f} % and {best:.2f} %; "
+    text += f"the test images alone leave ± {max(half):.2f} points; "
+    print(text + f"all runs reach 75 %: {worst >= 75}")
 
 
 # %%
 def show(draw):
-    """The figure of every condition that has something to draw."""
-    for condition in found:
-        if figure := draw(condition):
+    """The figure of every experiment that has something to draw."""
+    for experiment in found:
+        if figure := draw(experiment):
             display(figure)
     plt.close("all")
     if not found:
@@ -442,110 +463,173 @@ show(figures.figure_performance)
 
 # %%
 show(figures.figure_differences)
-for condition in found:
-    if not (table := comparison_text(condition)).empty:
-        display(Markdown(f"**{condition.name}**\n\n{to_markdown(table)}"))
+for experiment in found:
+    if not (table := comparison_text(experiment)).empty:
+        display(Markdown(f"**{experiment.name}**\n\n{to_markdown(table)}"))
 
 # %% [markdown]
 # Dots are differences between runs with the same seed, that is with the same initial weights, image
-# order and augmentation. The last column of the table says how large a difference would have to be for
-# so many seeds to find it reliably. Mish's authors give a yardstick for what to expect: with 23 seeds each
-# on CIFAR-10, Mish, GELU and Swish came out within 0.16 points, with a standard deviation of 0.4.
+# order and augmentation. The last column of the table is the smallest difference that so many seeds
+# would detect reliably. For comparison: in the Mish paper (Misra 2019), with 23 seeds each on CIFAR-10,
+# the means of Mish, GELU and Swish lie within 0.16 points, with a standard deviation of 0.4.
 #
-# **Where the time goes.** Processor time of the training epochs, and validation accuracy against the
-# time spent:
+# **Processor time.** Of the training epochs, and validation accuracy against the time used so far:
 
 # %%
 rows = []
-for condition in found:
-    for name, own in condition.frame.groupby("activation", sort=False):
+for experiment in found:
+    for name, own in experiment.frame.groupby("activation", sort=False):
         epoch = own["record"].map(processor_seconds).mean()
         images = own["record"].iloc[0]["data"]["train_images"]
         spent = [sum(h["cpu_seconds"] for h in r["history"]) / 60 for r in own["record"]]
         cells = (f"{epoch:.0f}", f"{1000 * epoch / images:.2f}", f"{np.mean(spent):.1f}")
         accuracy = f"{own['test_accuracy'].mean():.2f}"
-        rows.append((condition.preset, LABELS[name], str(len(own)), *cells, accuracy))
+        rows.append((experiment.preset, LABELS.get(name, name), str(len(own)), *cells, accuracy))
 units = ["CPU s an epoch", "ms an image", "core-minutes of training", "test accuracy (%)"]
 table = pd.DataFrame(rows, columns=["preset", "activation", "runs", *units])
 display(Markdown(to_markdown(table) if rows else "no records yet"))
 
 # %%
-for condition in (c for c in found if c.preset == "cpu"):
-    figure, axes = plt.subplots(figsize=(8, 4))
-    time = condition.history("cpu_seconds").set_index(["activation", "seed", "epoch"])
-    time = time["cpu_seconds"].groupby(level=[0, 1]).cumsum().unstack("epoch") / 60
-    accuracy = condition.history("val_accuracy").set_index(["activation", "seed", "epoch"])
-    accuracy = 100 * accuracy["val_accuracy"].unstack("epoch")
-    for name in condition.activations:
-        axes.plot(time.loc[name].mean(), accuracy.loc[name].mean(), **activation_style(name))
+for experiment in (e for e in found if e.preset == "cpu"):
+    curves, (figure, axes) = {}, plt.subplots(figsize=(8, 4))
+    for name, own in experiment.frame.groupby("activation", sort=False):
+        histories = [pd.DataFrame(record["history"]) for record in own["record"]]
+        time = np.mean([one["cpu_seconds"].cumsum() / 60 for one in histories], axis=0)
+        curves[name] = time, np.mean([100 * one["val_accuracy"] for one in histories], axis=0)
+        axes.plot(*curves[name], **activation_style(name))
+    (time, ours), (base_time, base) = curves["sgblend"], curves["gelu"]
+    behind = ours < np.interp(time, base_time, base)
     axes.set(xlabel="core-minutes of training", ylabel="validation accuracy (%)")
-    axes.set_title(
-        f"{accuracy.iloc[:, -1].mean():.0f} % after {time.iloc[:, -1].mean():.0f} minutes of one core, on average"
-    )
+    axes.set_title("At equal time SG-Blend trails GELU until its last epoch")
     axes.legend(loc="lower right")
-    figure.supxlabel(condition.provenance + "; means over seeds", x=0.01, ha="left", fontsize=8)
+    note = f"{experiment.provenance}; means over seeds"
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
     plt.show()
-    print(digest(time.round(4)), digest(accuracy))
+    print("GELU is ahead at equal time after epochs", 1 + np.flatnonzero(behind))
+    assert behind[1:-1].all() and not behind[-1]
 
 # %% [markdown]
-# ### Which classes are taken for which
+# An epoch with SG-Blend takes 15 % more processor time than one with GELU (95 % interval 8 to 21 %;
+# corrected for five activations it includes zero). At equal core-minutes its validation accuracy is below
+# GELU's from the second to the last epoch but one, and it passes GELU's final accuracy only during its
+# last. What a GELU run with one more epoch, that is of about the same length in minutes, would reach was not
+# measured.
 #
-# Cells are per cent of the true class. In the difference, remember that a class has 1,000 test images: an
-# error rate of 10 % is known to about ± 2 points from one run.
+# ### Which classes are confused
+#
+# Cells are per cent of the true class, means over seeds. A class has 1,000 test images: an error rate of
+# 10 % is known to about ± 2 points from one run.
 
 # %%
-show(vision.figure_confusion)
-for condition in found:
-    tables = [vision.confusion(condition, name) for name in ("gelu", "sgblend")]
-    print([digest(table) for table in tables if table is not None])
+classes, pair = task.labels, ("gelu", "sgblend")
+for experiment in found:
+    figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.9), sharey=True)
+    for axes, name in zip(panels, pair, strict=True):
+        own = experiment.frame.loc[experiment.frame["activation"] == name, "record"]
+        counts = np.mean([record["metrics"]["confusion"] for record in own], axis=0)
+        table = 100 * counts / counts.sum(axis=1, keepdims=True)
+        wrong = table * (1 - np.eye(len(table)))
+        true, said = np.unravel_index(wrong.argmax(), wrong.shape)
+        texts = np.where(table > 0.5, np.round(table).astype(int).astype(str), "")
+        style = {"cmap": "Blues", "vmin": 0, "vmax": 30, "cbar": False, "square": True}
+        sns.heatmap(pd.DataFrame(table, classes, classes), annot=texts, fmt="", ax=axes, **style)
+        axes.set(xlabel="predicted class", ylabel="true class" if axes is panels[0] else "")
+        axes.tick_params(axis="x", rotation=45)
+        largest = f"{wrong.max():.1f} % of {classes[true]}s predicted as {classes[said]}s"
+        axes.set_title(f"{LABELS[name]}: {largest}")
+        print(LABELS[name], "·", largest, "·", digest(pd.DataFrame(table)))
+    plt.show()
 
 # %% [markdown]
 # ### Is it robust?
 #
-# The upper panels show how much accuracy noise and blur cost whatever the activation; the lower ones
-# what is left for the activation to decide. Their titles give the verdict on the mean over the four
-# strengths.
+# The upper panels show how much accuracy noise and blur cost in all runs (line: mean, band: lowest to
+# highest). The lower ones show how far each activation's mean over seeds is from GELU's; the grey band
+# is the range of GELU's own three runs around their mean.
 
 # %%
-show(vision.figure_robustness)
-for condition in found:
-    print(digest(vision.robustness(condition)))
-    averaged = [m for m in condition.metrics if m.name in ("noise_accuracy", "blur_accuracy")]
-    table = to_markdown(results_text(condition, averaged))
-    display(Markdown(f"**{condition.name}**\n\n{table}"))
+rows = [
+    (name, seed, kind, float(strength), 100 * accuracy)
+    for experiment in found[:1]
+    for name, seed, record in experiment.frame[["activation", "seed", "record"]].to_numpy()
+    for kind, by_strength in record["metrics"]["robustness"].items()
+    for strength, accuracy in ({"0": record["metrics"]["test_accuracy"]} | by_strength).items()
+]
+robust = pd.DataFrame(rows, columns=["activation", "seed", "kind", "strength", "accuracy"])
+figure, panels = plt.subplots(2, 2, figsize=(10, 5.6), sharex="col", sharey="row")
+for kind, (top, below) in zip(CORRUPTIONS, panels.T, strict=True):
+    own = robust[robust["kind"] == kind]
+    sns.lineplot(own, x="strength", y="accuracy", errorbar=("pi", 100), color=MUTED, ax=top)
+    by_name = own.groupby(["activation", "strength"], sort=False)["accuracy"]
+    mean = by_name.mean()
+    low, high = (end["gelu"] - mean["gelu"] for end in (by_name.min(), by_name.max()))
+    below.fill_between(low.index, low, high, color=MUTED, alpha=0.2, lw=0)
+    for name in own["activation"].unique():
+        below.plot(mean[name] - mean["gelu"], **activation_style(name))
+    lost = own.groupby("strength")["accuracy"].mean()
+    top.set(title=f"{kind.capitalize()}: from {lost.iloc[0]:.0f} % to {lost.iloc[-1]:.0f} %")
+    top.set_ylabel("test accuracy (%)")
+    below.set(xlabel=f"standard deviation of the {kind}", ylabel="minus GELU (points)")
+figure.legend(*below.get_legend_handles_labels(), loc="outside right center")
+plt.show()
+
+# %%
+print(digest(robust))
+for experiment in found:
+    averaged = [m for m in experiment.metrics if m.name in ("noise_accuracy", "blur_accuracy")]
+    table = to_markdown(results_text(experiment, averaged))
+    display(Markdown(f"**{experiment.name}**\n\n{table}"))
+    for metric in averaged:
+        print(message(experiment, metric))
 
 # %% [markdown]
-# ### How the gradient behaves
+# At their strongest, noise and blur take the accuracy from 82 % to about 22 %, whatever the activation. Under
+# strong corruption nearly all differences lie within the range of GELU's own three runs. This is no
+# evidence that any activation is more robust; with three seeds only very large differences would have been
+# detected.
 #
-# After each epoch the gradient is measured on eight fixed batches: how long it is in each layer, and
-# how much the batches disagree. The *simple noise scale* (McCandlish et al. 2018) is the batch size at
-# which signal and noise in the gradient are equally large. It is expected to grow as the loss falls, since what
-# all images have in common is learned first. A gap is an epoch in which there was too much noise to tell.
+# ### The gradient
+#
+# After each epoch the gradient is measured on eight fixed batches of 64 images: its norm in each layer,
+# and how much the batches disagree. The *simple noise scale* (McCandlish et al. 2018) is the batch size
+# at which signal and noise in the gradient are equally large.
 
 # %%
-show(vision.figure_gradients)
-for condition in found:
-    print(digest(vision.gradients(condition)))
+rows = []
+for experiment in found:
+    for name in pair:
+        own = experiment.frame.loc[experiment.frame["activation"] == name, "record"]
+        probed = [record["gradients"] for record in own]
+        norms = [[list(row["norm_by_layer"].values()) for row in run] for run in probed]
+        factor = np.max(norms, axis=2) / np.min(norms, axis=2)  # by run and epoch
+        ends = [np.median([run[i]["noise_scale"] or np.nan for run in probed]) for i in (0, -1)]
+        cells = (f"{factor.max():.1f}", *(f"{float(f'{end:.2g}'):,.0f}" for end in ends))
+        rows.append((experiment.preset, LABELS[name], *cells))
+columns = ["preset", "activation", "largest / smallest norm of a layer, at most"]
+columns += ["noise scale after epoch 1 (images, median)", "after the last"]
+display(Markdown(to_markdown(pd.DataFrame(rows, columns=columns)) if rows else "no records yet"))
 
 # %% [markdown]
+# No layer's gradient vanishes or explodes with either activation. The noise scale grows as the loss
+# falls, from a few times the batch of 128 to many times that.
+#
 # ### What the sites learned
 #
 # γ is left out of the picture: −αγ is a constant, which the norm that follows, or the bias of the norm
-# beside a shortcut, can take away again but for the zeros at an image's edge
-# ([notebook 01](01_activation_derivation.ipynb)). The lower panels show what distinguishes the learned
-# functions from GELU, each on its own scale.
+# beside a shortcut, can cancel except at the padded border of an image
+# ([notebook 01](01_activation_derivation.ipynb)). The lower panels show the difference between the learned
+# functions and GELU, each on its own scale.
 #
-# α and β are free here. Only with 0 ≤ α ≤ 1 and β ≥ 0 is the result what the paper's name promises, a
-# *blend* of a Swish and GELU. Where a site left that range, it computes something else: with α < 0 it
-# goes from the Swish through GELU and beyond, and as α falls the two sides of zero become more alike.
+# α and β are unbounded here. Only with 0 ≤ α ≤ 1 and β ≥ 0 is the result what the paper's name promises,
+# a *blend* of a Swish and GELU. Outside that range a site computes another function: with α < 0, GELU
+# plus a multiple of the difference between GELU and the Swish.
 
 # %%
-show(vision.figure_shapes)
-show(figures.figure_parameters)
-for condition in found:
-    sites = vision.learned(condition)
-    left = vision.beyond(sites)
-    print(f"{condition.name}: {left.sum()} of {len(sites)} sites left the blend", digest(sites))
+show(figures.figure_shapes)
+for experiment in found:
+    sites = figures.learned(experiment)
+    left = figures.beyond(sites)
+    print(f"{experiment.name}: {left.sum()} of {len(sites)} sites left the blend", digest(sites))
     for stage, own in left.groupby(sites["stage"], sort=False):
         print(f"   {stage}: {own.sum()} of {len(own)}")
 
@@ -556,39 +640,45 @@ for condition in found:
 # if its slope never exceeds 0.05, at any position of any of 1,000 validation images.
 
 # %%
-for condition in found:
-    for name, own in condition.frame.groupby("activation", sort=False):
-        said = []
+for experiment in found:
+    for name, own in experiment.frame.groupby("activation", sort=False):
+        parts = []
         for kind in ("dead", "near_dead"):
             sites = pd.DataFrame([r["metrics"][f"{kind}_by_site"] for r in own["record"]]).mean()
             share = f"{own[f'{kind}_share'].mean():.2f} % {kind.replace('_', '-')}"
             worst = f" (most at {sites.idxmax()}: {100 * sites.max():.1f} %)"
-            said.append(share + (worst if sites.max() > 0 else ""))
-        print(f"{condition.preset}, {LABELS[name]:9}", "; ".join(said))
+            parts.append(share + (worst if sites.max() > 0 else ""))
+        print(f"{experiment.preset}, {LABELS.get(name, name):9}", "; ".join(parts))
 
 # %% [markdown]
-# ### The verdict, computed
+# GELU has no dead unit here, nor has any other activation but for one SSwish run, so a claim that
+# SG-Blend has fewer cannot be tested with this network.
 #
-# For every measure, an activation is called better or worse than GELU only if its whole interval,
-# corrected for the number of activations, lies on one side.
+# ### The outcome for every metric
+#
+# An activation is called better or worse than GELU only if its whole interval, corrected for the number
+# of activations, lies on one side.
 
 # %%
-for condition in found:
-    seeds = condition.frame.groupby("activation")["seed"].nunique()
+for experiment in found:
+    seeds = experiment.frame.groupby("activation")["seed"].nunique()
     runs = " to ".join(str(n) for n in sorted({seeds.min(), seeds.max()}))
-    print(f"{condition.name}, {runs} runs an activation")
-    for metric in condition.metrics:
+    print(f"{experiment.name}, {runs} runs an activation")
+    for metric in experiment.metrics:
         if metric.name != "epoch_seconds_median":
-            print("  ", message(condition, metric))
+            print("  ", message(experiment, metric))
 if not found:
     print("no records yet")
 
 # %% [markdown]
-# The calibration error in these records holds its size, not its sign; what label smoothing does to
-# confidence is what section 5 showed. It is part of the recipe and the same for every activation.
+# The correction is for the activations within one metric, not for the number of metrics. The cross-entropy,
+# measured on the same test images, does not show the difference that the accuracy shows.
 #
-# **The paper's networks.** ResNet-18 and ResNet-50 are more than a CPU can train. The preset `paper` has
-# the usual recipe for them (200 epochs, half precision on a GPU); with a GPU at hand:
+# The calibration error in these records has no sign. Section 5 shows what label smoothing does to
+# confidence; it is part of the recipe and the same for every activation.
+#
+# **The paper's networks.** Training ResNet-18 and ResNet-50 takes a GPU. The preset `paper` has the usual
+# recipe for them (200 epochs, half precision):
 #
 # ```
 # sgblend run cifar10 --preset paper --activation sgblend --backend jax
@@ -596,27 +686,35 @@ if not found:
 # ```
 
 # %%
-paper = PRESETS["cifar10", "sound", "paper"]
-print(paper["model"], "·", paper["epochs"], "epochs ·", paper["precision"])
-stored = sum(len(c.frame) for c in found if c.preset == "paper")
+paper = task.presets["sound", "paper"]
+print(paper.model, "·", paper.epochs, "epochs ·", paper.precision)
+stored = sum(len(one.frame) for one in found if one.preset == "paper")
 print(f"records of the paper's networks: {stored or 'none yet'}")
 
 # %% [markdown]
 # ## What was found
 #
-# * Every piece of the measurement was checked by an experiment that could have failed: splits,
-#   augmentation, equal starts, which weights decay, learning itself, and that the map of what a network
-#   looks at agrees with what happens when that place is covered.
-# * Robustness became a number: accuracy under noise and blur of stated strength, the same for every
-#   model. On real data the tables and computed sentences above say what so many seeds can say. Read the
-#   interval before the mean.
-# * Where SG-Blend comes out ahead, look at the learned shapes before crediting the blend: α and β are free, and
-#   the title of that figure counts the sites that ended outside the blend. A function that is no mean of a Swish and
-#   GELU may be what won. Whether one held between the two does as well takes runs of its own.
-# * What corruption costs and what the choice of activation changes stand side by side in one figure;
-#   compare their scales.
-# * The paper's own vision results cannot be repeated, for want of code and recipe. What it would take
-#   here is one command and a GPU.
+# * **Accuracy.** SG-Blend with unbounded α and β is ahead of GELU by 0.76 points on CIFAR-10 (corrected
+#   interval 0.02 to 1.50; three seeds, ResNet-8, eight epochs). The other activations cannot be told from
+#   GELU. Nor is SG-Blend separated from SSwish, of which it contains a form: +0.47 points, 95 % interval
+#   −0.15 to 1.10. The cross-entropy shows no difference.
+# * **Which function.** At 10 of 21 sites α or β ended outside the range in which SG-Blend is a mean of a Swish
+#   and GELU. The function as published was not tested; that takes runs with α and β kept in range.
+# * **Cost.** SG-Blend takes 15 % more processor time (95 % interval 8 to 21 %), and at equal time it trails GELU until its last epoch.
+# * **Robustness.** Noise and blur take about 60 points from every activation. No difference between them
+#   was shown, and with three seeds none below several points could have been.
+# * **Not tested.** Dead units (there are hardly any), and the paper's own networks, for want of its recipe and
+#   a GPU.
+# * **The measurement.** Splits, augmentation, equal starts, weight decay, learning itself, and the map of what
+#   a network looks at were each checked by a test that could have failed.
+#
+# **References.** He et al. 2016, *Deep residual learning for image recognition* · Smith 2018, *A disciplined
+# approach to neural network hyper-parameters* · Szegedy et al. 2016, *Rethinking the Inception architecture* ·
+# Zhou et al. 2016, *Learning deep features for discriminative localization* · Selvaraju et al. 2017, *Grad-CAM* ·
+# Guo et al. 2017, *On calibration of modern neural networks* · Müller et al. 2019, *When does label smoothing
+# help?* · Hendrycks & Dietterich 2019, *Benchmarking neural network robustness to common corruptions and
+# perturbations* · McCandlish et al. 2018, *An empirical model of large-batch training* · Misra 2019, *Mish: a self
+# regularized non-monotonic activation function*
 #
 # ---
 # Previous: [06 · Sentiment](06_sentiment.ipynb) · Next:

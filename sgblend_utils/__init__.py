@@ -1,8 +1,7 @@
 """Helpers for the SG-Blend companion notebooks.
 
-The rooms, in the order data flows: activations, bench, theory, datasets, models, swap, decoding,
-metrics, probes, configs, training, runs, stats, report, cli.  A module imports only from rooms
-before its own.
+In the order data flows: zoo, activations, theory, data, models, decoding, metrics, probes, config,
+tasks, runs, stats, report, cli.  A module imports only from those before its own.
 
 `swap_activation` is at hand here as well; Keras is imported when it is first asked for.
 """
@@ -15,5 +14,5 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "swap_activation":
-        return importlib.import_module(f"{__name__}.swap").swap_activation
+        return importlib.import_module(f"{__name__}.activations.swap").swap_activation
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,19 +10,18 @@ import keras
 import numpy as np
 import pandas as pd
 
-from sgblend_utils.activations import make_activation
+from sgblend_utils.zoo import make_activation
 
 SHAPE = (3072, 512)  # a batch of feed-forward pre-activations: 3,072 positions, 512 units
 ROUNDS = 15
 REFERENCE = "gelu"
 
 
-def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], None]:
+def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], Any]:
     """A compiled call of `layer` and its gradients in input and parameters, awaited."""
-    backend = keras.backend.backend()
     layer.build(x.shape)
     upstream = np.cos(np.arange(x.size, dtype="float32")).reshape(x.shape)
-    if backend == "jax":
+    if keras.backend.backend() == "jax":
         import jax
 
         def loss(values: Any, data: Any) -> Any:
@@ -31,7 +30,7 @@ def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], N
         gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
         values, data = [v.value for v in layer.trainable_variables], jax.numpy.asarray(x)
         return lambda: jax.block_until_ready(gradient(values, data))
-    if backend == "tensorflow":
+    if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         data, weight = tf.constant(x), tf.constant(upstream)
@@ -43,17 +42,12 @@ def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], N
                 loss = tf.reduce_sum(layer(data) * weight)
             return tape.gradient(loss, [data, *layer.trainable_variables])
 
-        return lambda: [g.numpy() for g in step()] and None
+        return lambda: [gradient.numpy() for gradient in step()]
     import torch
 
-    data = torch.tensor(x, requires_grad=True)
-    weight = torch.tensor(upstream)
-
-    def step() -> None:
-        data.grad = None
-        (layer(data) * weight).sum().backward()
-
-    return step
+    data, weight = torch.tensor(x, requires_grad=True), torch.tensor(upstream)
+    wanted = [data, *(v.value for v in layer.trainable_variables)]
+    return lambda: torch.autograd.grad((layer(data) * weight).sum(), wanted)
 
 
 def activation_costs(
@@ -78,11 +72,11 @@ def activation_costs(
             started = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - started)
-    reference = np.array(seconds[REFERENCE])
     rows = []
     for name in names:
-        low, middle, high = np.quantile(np.array(seconds[name]) / reference, [0.25, 0.5, 0.75])
-        milliseconds = 1e3 * float(np.median(seconds[name]))
-        rows.append((name, milliseconds, middle, low, high))
+        ratios = np.divide(seconds[name], seconds[REFERENCE])
+        low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        milliseconds = 1e3 * np.median(seconds[name])
+        rows.append((name, milliseconds, ratio, low, high))
     columns = ["activation", "milliseconds", "ratio", "ratio_low", "ratio_high"]
     return pd.DataFrame(rows, columns=columns).round(3)

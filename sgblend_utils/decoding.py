@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,141 +10,140 @@ import keras
 import numpy as np
 from keras import ops
 
-from sgblend_utils.datasets.text import BOS, EOS, PAD, UNK, Subwords, bucket_of, pad
+from sgblend_utils.data.text import BOS, EOS, PAD, UNK, Subwords, pad
 from sgblend_utils.errors import UserError
 from sgblend_utils.models.transformer import Transformer
 
 NEVER = -1e9  # a log-probability that no hypothesis reaches
+EXPANSION, EXTRA = 1.5, 5  # a translation may be that many times its bucket, and so many more
 
 
-class GreedySearch(keras.Model):
-    """Source ids (B, S) -> the most probable next token, over and over, until EOS: ids (B, length).
+class Search(keras.Model):
+    """Base: a model only so that `predict_on_batch` compiles the whole loop on every backend."""
 
-    A Keras model only so that `predict_on_batch` compiles the whole loop on every backend.
-    """
-
-    def __init__(self, transformer: Transformer, length: int, **kwargs: Any):
+    def __init__(self, transformer: Transformer, length: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.transformer, self.length = transformer, length
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing of its own to create."""
-        self.built = True
+
+
+def search_model(transformer: Transformer, kind: type[Search], *arguments: Any) -> Any:
+    """`kind(transformer, *arguments)`, made once, since what is made anew compiles anew."""
+    # Where the transformer's own attributes are, the two are freed together; Keras does not save
+    # names with underscores.
+    made = transformer.__dict__.setdefault("__searches__", {})
+    key = (kind, *arguments)
+    if key not in made:
+        made[key] = kind(transformer, *arguments)
+    return made[key]
+
+
+class GreedySearch(Search):
+    """Source ids (B, S) -> the most probable next token, over and over, until EOS: ids (B, length).
+
+    A prediction of padding ends a sentence as EOS does.  Without a causal mask no key can be kept:
+    the whole decoder runs again for each token, on the prefix alone.
+    """
 
     def call(self, source: Any) -> Any:
-        """(B, S) -> (B, length): tokens after BOS; PAD after EOS."""
-        batch = ops.shape(source)[0]
-        memory, memory_bias = self.transformer.encode(source)
+        model, batch = self.transformer, ops.shape(source)[0]
+        causal = "no_causal_mask" not in model.switches
+        memory, memory_bias = model.encode(source)
 
-        def unfinished(position: Any, tokens: Any, done: Any, *cache: Any) -> Any:
+        def unfinished(position, tokens, done, *cache):
             return ops.logical_and(position < self.length, ops.logical_not(ops.all(done)))
 
-        def advance(position: Any, tokens: Any, done: Any, *cache: Any) -> tuple[Any, ...]:
-            last = ops.squeeze(ops.slice(tokens, (0, position), (batch, 1)), axis=1)
-            logits, cache = self.transformer.step(last, position, cache, memory, memory_bias)
+        def advance(position, tokens, done, *cache):
+            if causal:
+                last = ops.squeeze(ops.slice(tokens, (0, position), (batch, 1)), axis=1)
+                logits, cache = model.step(last, position, cache, memory, memory_bias)
+            else:
+                hidden = model.decode(tokens[:, :-1], memory, memory_bias, visible=position + 1)
+                shape = (batch, 1, hidden.shape[-1])
+                logits = model.project(ops.slice(hidden, (0, position, 0), shape)[:, 0])
             chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")
             chosen = ops.where(done, PAD, chosen)
             tokens = ops.slice_update(tokens, (0, position + 1), chosen[:, None])
-            return (position + 1, tokens, ops.logical_or(done, chosen == EOS), *cache)
+            ends = ops.logical_or(ops.equal(chosen, EOS), ops.equal(chosen, PAD))
+            return (position + 1, tokens, ops.logical_or(done, ends), *cache)
 
-        tokens = ops.concatenate(
-            [ops.full((batch, 1), BOS, "int32"), ops.full((batch, self.length), PAD, "int32")],
-            axis=1,
-        )
+        tokens = ops.pad(ops.full((batch, 1), BOS, "int32"), ((0, 0), (0, self.length)))  # PAD is 0
         # Empty rows only fill a batch up; they count as finished from the start.
         done = ops.all(ops.equal(source[:, :1], PAD), axis=1)
-        cache = self.transformer.empty_cache(batch, self.length)
+        cache = model.empty_cache(batch, self.length) if causal else ()
         state = (ops.convert_to_tensor(0, "int32"), tokens, done, *cache)
         return ops.while_loop(unfinished, advance, state)[1][:, 1:]
 
 
 def length_norm(length: Any, penalty: float) -> Any:
-    """What a hypothesis's log-probability is divided by (Wu et al. 2016, eq. 14)."""
+    """What a log-probability is divided by (Wu et al. 2016, eq. 14)."""
     return ((5.0 + ops.cast(length, "float32")) / 6.0) ** penalty
 
 
-class BeamSearch(keras.Model):
+class BeamSearch(Search):
     """Source ids (B, S) -> the best of `beam` hypotheses kept side by side: ids (B, length).
 
-    At every position the `beam` most probable open hypotheses are kept and, apart from them, the
-    `beam` best closed ones by log-probability over `length_norm`.  A sentence is done when no open
-    hypothesis can overtake its worst closed one.  If none closed, the best open one is returned.
+    The `beam` most probable open hypotheses are kept and, apart from them, the `beam` best closed
+    ones by log-probability over `length_norm`.  A sentence is done when no open one can overtake
+    its worst closed one.  If none closed, the best open one is returned.
     """
 
-    def __init__(
-        self,
-        transformer: Transformer,
-        length: int,
-        beam: int = 4,
-        length_penalty: float = 1.0,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
+    def __init__(self, transformer, length, beam=4, length_penalty=1.0, **kwargs):
+        super().__init__(transformer, length, **kwargs)
         if beam < 1:
             raise UserError(f"The beam is {beam}; give a whole number from 1 on.")
-        self.transformer, self.length = transformer, length
+        if "no_causal_mask" in transformer.switches:
+            raise UserError("Without a causal mask there is only greedy search: set beam to 1.")
         self.beam, self.length_penalty = beam, length_penalty
-
-    def build(self, input_shape: Any = None) -> None:
-        """Nothing of its own to create."""
-        self.built = True
 
     def search(self, source: Any) -> tuple[Any, Any]:
         """(B, S) -> closed hypotheses (B, beam, length), best first, and their scores (B, beam)."""
         batch, beam, length = ops.shape(source)[0], self.beam, self.length
-        vocabulary = self.transformer.settings["vocabulary"]
         memory, memory_bias = self.transformer.encode(source)
         memory = [tuple(ops.repeat(part, beam, axis=0) for part in pair) for pair in memory]
-        memory_bias = ops.repeat(memory_bias, beam, axis=0)
+        if memory_bias is not None:
+            memory_bias = ops.repeat(memory_bias, beam, axis=0)
         empty = ops.all(ops.equal(source[:, :1], PAD), axis=1)
         most = length_norm(length, self.length_penalty)
 
         def pick(values: Any, index: Any) -> Any:
             """values (B, N, ...), index (B, K) -> (B, K, ...)."""
             extra = len(values.shape) - 2
-            index = ops.reshape(index, (*index.shape[:2], *[1] * extra)) if extra else index
+            index = ops.reshape(ops.cast(index, "int32"), (*ops.shape(index)[:2], *[1] * extra))
             return ops.take_along_axis(values, index, axis=1)
 
-        def unfinished(position: Any, tokens: Any, score: Any, _: Any, best: Any, *__: Any) -> Any:
+        def unfinished(position, tokens, score, closed, best, *cache):
             hopeless = score[:, 0] / most <= best[:, -1]
             settled = ops.all(ops.logical_or(hopeless, empty))
             return ops.logical_and(position < length, ops.logical_not(settled))
 
-        def advance(
-            position: Any, tokens: Any, score: Any, closed: Any, best: Any, *cache: Any
-        ) -> tuple[Any, ...]:
+        def advance(position, tokens, score, closed, best, *cache):
             last = ops.slice(tokens, (0, 0, position), (batch, beam, 1))
             last = ops.reshape(last, (batch * beam,))
             logits, cache = self.transformer.step(last, position, cache, memory, memory_bias)
+            vocabulary = logits.shape[-1]
             log_p = ops.reshape(ops.log_softmax(logits, axis=-1), (batch, beam, vocabulary))
             candidates = ops.reshape(score[:, :, None] + log_p, (batch, beam * vocabulary))
             # Twice the beam: at most `beam` of these end, so at least `beam` stay open.
             top, flat = ops.top_k(candidates, 2 * beam)
             flat = ops.cast(flat, "int32")
             parent, token = flat // vocabulary, flat % vocabulary
-            grown = ops.slice_update(
-                pick(tokens, parent), (0, 0, position + 1), ops.cast(token, "int32")[:, :, None]
-            )
+            grown = ops.slice_update(pick(tokens, parent), (0, 0, position + 1), token[:, :, None])
             possible = top > NEVER / 2
             ends = ops.logical_and(possible, ops.equal(token, EOS))
             final = ops.where(ends, top / length_norm(position + 1, self.length_penalty), NEVER)
             best, index = ops.top_k(ops.concatenate([best, final], axis=1), beam)
-            closed = pick(ops.concatenate([closed, grown], axis=1), ops.cast(index, "int32"))
+            closed = pick(ops.concatenate([closed, grown], axis=1), index)
             stays = ops.logical_and(possible, ops.logical_not(ends))
             score, index = ops.top_k(ops.where(stays, top, NEVER), beam)
-            index = ops.cast(index, "int32")
             rows = ops.arange(batch, dtype="int32")[:, None] * beam + pick(parent, index)
             rows = ops.reshape(rows, (batch * beam,))
-            cache = tuple(ops.take(part, rows, axis=1) for part in cache)
+            cache = [ops.take(part, rows, axis=1) for part in cache]
             return (position + 1, pick(grown, index), score, closed, best, *cache)
 
-        tokens = ops.concatenate(
-            [
-                ops.full((batch, beam, 1), BOS, "int32"),
-                ops.full((batch, beam, length), PAD, "int32"),
-            ],
-            axis=2,
-        )
+        tokens = ops.pad(ops.full((batch, beam, 1), BOS, "int32"), ((0, 0), (0, 0), (0, length)))
         # All beams start alike: only the first counts, or the same hypothesis would fill them.
         score = ops.where(ops.arange(beam)[None, :] == 0, 0.0, NEVER) + ops.zeros((batch, beam))
         best = ops.full((batch, beam), 10 * NEVER)
@@ -156,57 +156,48 @@ class BeamSearch(keras.Model):
         return closed[:, :, 1:], ops.where(none, score / most, best)
 
     def call(self, source: Any) -> Any:
-        """(B, S) -> (B, length): tokens after BOS; PAD after EOS."""
         return self.search(source)[0][:, 0]
 
 
 def until_eos(row: Sequence[int]) -> list[int]:
     """The tokens before the first EOS (or PAD)."""
-    out: list[int] = []
-    for token in row:
-        if token in (EOS, PAD):
-            break
-        out.append(int(token))
-    return out
+    return [int(i) for i in itertools.takewhile(lambda token: token not in (EOS, PAD), row)]
 
 
 def translate_ids(
     transformer: Transformer,
     source: Sequence[Sequence[int]],
     *,
-    tokens: int,
-    widths: Sequence[int],
+    tokens_per_batch: int,
+    bucket_boundaries: Sequence[int],
     beam: int = 1,
     length_penalty: float = 1.0,
-    expansion: float = 1.5,
 ) -> list[list[int]]:
-    """Translate subword ids, in buckets of like length; the order is kept.
+    """Translate rows of ids, in buckets of like length; the order is kept.
 
     Args:
         transformer: the model.
-        source: subword ids without EOS; longer than the widest bucket are cut to fit it.
-        tokens: padded source positions a batch, over all hypotheses.
-        widths: bucket widths.
+        source: rows as it was trained on, closed by EOS; too long ones are cut before that.
+        tokens_per_batch: padded source positions, over all hypotheses.
+        bucket_boundaries: increasing lengths that sources are padded to.
         beam: hypotheses kept; 1 searches greedily.
         length_penalty: see `length_norm`; of no effect on greedy search.
-        expansion: a translation may be this many times the bucket's width, plus five tokens.
     """
-    room = widths[-1] - 1
-    closed = [[*row[:room], EOS] for row in source]
-    bucket = bucket_of(np.asarray([len(row) for row in closed], int), widths)
-    out: list[list[int]] = [[] for _ in source]
-    for index, width in enumerate(widths):
+    longest = bucket_boundaries[-1]
+    rows = [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in source]
+    bucket = np.searchsorted(bucket_boundaries, [len(row) for row in rows])
+    # Where positions are learned, training has not seen the last one: targets are shifted.
+    limit = transformer.settings["max_length"] - ("learned_positions" in transformer.switches)
+    out: list[list[int]] = [[] for _ in rows]
+    for index, width in enumerate(bucket_boundaries):
         members = np.flatnonzero(bucket == index)
-        rows = max(1, tokens // (width * beam))
-        length = min(int(expansion * width) + 5, transformer.settings["max_length"])
-        search = (
-            GreedySearch(transformer, length)
-            if beam == 1
-            else BeamSearch(transformer, length, beam, length_penalty)
-        )
-        for start in range(0, len(members), rows):
-            part = members[start : start + rows]
-            ids = search.predict_on_batch(pad([closed[i] for i in part], width, rows))
+        height = max(1, tokens_per_batch // (width * beam))
+        length = min(int(EXPANSION * width) + EXTRA, limit)
+        kind = (GreedySearch, length) if beam == 1 else (BeamSearch, length, beam, length_penalty)
+        for start in range(0, len(members), height):
+            part = members[start : start + height]
+            padded = pad([rows[i] for i in part], width, height)
+            ids = search_model(transformer, *kind).predict_on_batch(padded)
             for i, row in zip(part, np.asarray(ids), strict=False):
                 out[i] = until_eos(row)
     return out
@@ -214,42 +205,52 @@ def translate_ids(
 
 def translate(
     transformer: Transformer,
-    subwords: Subwords,
+    tokenizer: Subwords,
     sentences: Sequence[str],
     *,
-    tokens: int = 4096,
-    widths: Sequence[int] = (16, 32, 64, 128),
-    beam: int = 4,
-    length_penalty: float = 1.0,
+    bucket_boundaries: Sequence[int] = (16, 32, 64, 128),
+    **options: Any,
 ) -> list[str]:
     """Plain sentences -> plain translations; an empty sentence stays empty.
 
+    Searches with a beam of 4 and a length penalty of 1; `options` are those of `translate_ids`.
+
     Raises:
-        UserError: a sentence has more subwords than the widest bucket, or none that is known.
+        UserError: a sentence is too long for the last bucket, or has no subword that is known.
     """
-    ids = subwords.encode(sentences)
-    space = subwords.processor.piece_to_id("▁")  # stands before a word of unknown characters
+    options = {"tokens_per_batch": 4096, "beam": 4, "length_penalty": 1.0} | options
+    ids, longest = tokenizer.encode(sentences), bucket_boundaries[-1] - 1
+    space = tokenizer.processor.piece_to_id("▁")  # stands before a word of unknown characters
     for sentence, row in zip(sentences, ids, strict=True):
         if row and not set(row) - {UNK, space}:
             raise UserError(
                 f"Nothing in {sentence[:40]!r} occurred in the training text of this model: "
                 "give it a sentence in English."
             )
-        if len(row) >= widths[-1]:
-            raise UserError(
-                f"The sentence that begins {sentence[:40]!r} has {len(row)} subwords, and at most "
-                f"{widths[-1] - 1} can be translated at once: split it into sentences."
-            )
-    spoken = [i for i, row in enumerate(ids) if row]
-    out = translate_ids(
-        transformer,
-        [ids[i] for i in spoken],
-        tokens=tokens,
-        widths=widths,
-        beam=beam,
-        length_penalty=length_penalty,
-    )
-    texts = [""] * len(ids)
-    for i, text in zip(spoken, subwords.decode(out), strict=True):
-        texts[i] = text
-    return texts
+        if len(row) > longest:
+            begins = f"The sentence that begins {sentence[:40]!r} has {len(row)} subwords"
+            raise UserError(f"{begins}, and at most {longest} can be translated: split it.")
+    filled = [i for i, row in enumerate(ids) if row]
+    closed = [[*ids[i], EOS] for i in filled]
+    out = translate_ids(transformer, closed, bucket_boundaries=bucket_boundaries, **options)
+    texts = dict(zip(filled, tokenizer.decode(out), strict=True))
+    return [texts.get(i, "") for i in range(len(ids))]
+
+
+class TeacherForced(Search):
+    """`source`, `target`, `labels` -> most probable tokens (B, T) and −log p of labels (B, T)."""
+
+    def call(self, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        logits = self.transformer({name: inputs[name] for name in ("source", "target")})
+        log_p = ops.take_along_axis(logits, inputs["labels"][..., None], axis=-1)[..., 0]
+        nll = ops.logsumexp(logits, axis=-1) - log_p
+        return ops.cast(ops.argmax(logits, axis=-1), "int32"), nll
+
+
+def teacher_forced(transformer: Transformer, source: Any, target: Any) -> tuple[Any, Any]:
+    """Of padded rows (N, S) and (N, T): arg-max tokens and −log p of the labels, (N, T - 1) each.
+
+    Targets are opened by BOS; every token is predicted from the gold ones before it.
+    """
+    inputs = {"source": source, "target": target[:, :-1], "labels": target[:, 1:]}
+    return search_model(transformer, TeacherForced).predict(inputs, verbose=0)

@@ -16,24 +16,18 @@ BINS = 15  # of confidence, as in Guo et al. 2017
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """BLEU and chrF with signatures and a bootstrap interval; NLTK's BLEU beside them.
+    """SacreBLEU's BLEU and chrF (Post 2018; 13a tokenisation, cased, 0-100) with their signatures.
 
-    BLEU is sacreBLEU's (Post 2018): 13a tokenisation, cased, 0-100.  `bleu_interval` is the
-    half-width of the 95 % bootstrap interval over sentences (Koehn 2004).  `nltk_bleu` (0-1,
-    white-space tokens, smoothing 1) is there because the paper's numbers come from NLTK.
+    `bleu_interval` is the half-width of the 95 % bootstrap interval over sentences (Koehn 2004).
+    `nltk_bleu` (0-1, white-space tokens) is there because the paper's numbers come from NLTK.
     """
-    bleu = BLEU()
-    score = bleu.corpus_score(list(hypotheses), [list(references)], n_bootstrap=BOOTSTRAP)
+    hypotheses, references = list(hypotheses), list(references)
+    score = BLEU().corpus_score(hypotheses, [references], n_bootstrap=BOOTSTRAP)
     # The signature is that of the point estimate, which does not depend on the bootstrap.
-    plain = BLEU()
-    plain.corpus_score(list(hypotheses), [list(references)])
-    chrf = CHRF()
-    chrf_score = chrf.corpus_score(list(hypotheses), [list(references)])
-    nltk_bleu = corpus_bleu(
-        [[reference.split()] for reference in references],
-        [hypothesis.split() for hypothesis in hypotheses],
-        smoothing_function=SmoothingFunction().method1,
-    )
+    plain, chrf = BLEU(), CHRF()
+    plain.corpus_score(hypotheses, [references])
+    chrf_score = chrf.corpus_score(hypotheses, [references])
+    words = [[text.split() for text in texts] for texts in (hypotheses, references)]
     return {
         "bleu": round(score.score, 4),
         "bleu_interval": round(score._ci, 4),
@@ -41,21 +35,22 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
         "brevity_penalty": round(score.bp, 4),
         "chrf": round(chrf_score.score, 4),
         "chrf_signature": str(chrf.get_signature()),
-        "nltk_bleu": round(float(nltk_bleu), 4),
+        "nltk_bleu": round(published_bleu(*words), 4),
     }
 
 
+def published_bleu(outputs: Sequence[list[str]], references: Sequence[list[str]]) -> float:
+    """NLTK's corpus BLEU of words (0-1), with the smoothing of the published code."""
+    gold, smooth = [[reference] for reference in references], SmoothingFunction().method1
+    return round(float(corpus_bleu(gold, list(outputs), smoothing_function=smooth)), 5)
+
+
 def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """Accuracy with its interval, cross-entropy, calibration and confusion of a test set.
+    """Scores of labels (N,) in [0, C) and probabilities (N, C), each row summing to one.
 
-    Args:
-        labels: (N,) integers in [0, C).
-        probabilities: (N, C), each row summing to one.
-
-    Returns:
-        `test_accuracy` with `test_accuracy_low` and `test_accuracy_high` (Wilson's 95 % interval,
-        which is about the test examples and not about seeds), `test_nll` (nats per example), `ece`
-        (see `calibration_error`) and `confusion`: C rows, true class by predicted class, counts.
+    `test_accuracy` with Wilson's 95 % interval, `test_accuracy_low` and `test_accuracy_high`, which
+    is about the test examples and not about seeds; `test_nll` (nats per example); `ece` (see
+    `calibration_error`); `confusion`: counts, true class by predicted class.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, "float64")
     predicted = probabilities.argmax(axis=1)
@@ -74,30 +69,21 @@ def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict
 
 
 def binary_scores(labels: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
-    """`classification_scores` of two classes, with `f1` and `roc_auc` of the class 1.
-
-    Args:
-        labels: (N,), 0 or 1, both of which occur.
-        positive: (N,) probabilities of 1.
-    """
+    """Scores of labels (N,), 0 and 1, and probabilities of 1 (N,); with `f1` and `roc_auc` of 1."""
     labels, positive = np.asarray(labels), np.asarray(positive, "float64")
     scores = classification_scores(labels, np.stack([1.0 - positive, positive], axis=1))
     f1 = f1_score(labels, positive > 0.5, zero_division=0.0)
-    return {
-        **scores,
-        "f1": round(float(f1), 5),
-        "roc_auc": round(float(roc_auc_score(labels, positive)), 5),
-    }
+    auc = roc_auc_score(labels, positive)
+    return scores | {"f1": round(float(f1), 5), "roc_auc": round(float(auc), 5)}
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error: mean |accuracy − confidence| over bins of equal width.
+    """Expected calibration error (Guo et al. 2017, eq. 3): mean |accuracy − confidence| over bins.
 
-    Confidence is the probability of the predicted class, (N, C) -> (N,); bins count by how many
-    examples they hold (Guo et al. 2017, eq. 3).  0 to 1; 0 is perfect.
+    Confidence is the probability of the predicted class; bins of equal width count by examples.
     """
     confidence = probabilities.max(axis=1)
     hit = probabilities.argmax(axis=1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(place, hit - confidence, minlength=bins)
+    members = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(members, hit - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))

@@ -1,14 +1,17 @@
-"""What an activation does in a trained network: its parameters, and units that never respond."""
+"""What an activation does in a network: parameters, units that never respond, gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 from keras import ops
+
+from sgblend_utils.data.text import PAD
 
 PUBLISHED_THRESHOLD = 1e-3  # a unit is "dead" in the published code if its output stays below this
 SLOPE_THRESHOLD = 0.05  # near-dead: the slope, at most 1.13 for these functions, stays below this
@@ -19,18 +22,18 @@ Sites = Mapping[str, tuple[keras.layers.Layer, str]]
 
 def activation_parameters(sites: Sites) -> dict[str, dict[str, Any]]:
     """Effective α, β, γ of every site whose activation has any; scalars or lists."""
-    values = {}
-    for name, (layer, _) in sites.items():
-        if hasattr(layer, "effective_parameters"):
-            values[name] = {
-                key: np.round(np.asarray(value, "float64"), 6).tolist()
-                for key, value in layer.effective_parameters().items()
-            }
-    return values
+    return {
+        name: {
+            key: np.round(np.asarray(value, "float64"), 6).tolist()
+            for key, value in layer.effective_parameters().items()
+        }
+        for name, (layer, _) in sites.items()
+        if hasattr(layer, "effective_parameters")
+    }
 
 
 class ParameterTrajectory(keras.callbacks.Callback):
-    """Notes α, β, γ of every site before training and after each epoch."""
+    """`values`: α, β, γ of every site before training and after each epoch."""
 
     def __init__(self, sites: Sites):
         super().__init__()
@@ -38,40 +41,41 @@ class ParameterTrajectory(keras.callbacks.Callback):
         self.values: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """The initial values."""
         if not self.values:
             self.values.append(activation_parameters(self.sites))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """The values after `epoch`."""
         self.values.append(activation_parameters(self.sites))
 
 
 @contextmanager
 def recorded_inputs(sites: Sites) -> Iterator[dict[str, np.ndarray]]:
-    """While open, each eager forward pass leaves every site's pre-activations in the dict.
-
-    The activation layers themselves are tapped, so that what is read is their true input and not
-    some dropout or pooling output after them.
-    """
+    """While open, each eager forward pass leaves every layer's own input in the dict, by site."""
     taps: dict[str, np.ndarray] = {}
-    originals: dict[str, Callable[..., Any]] = {}
+    originals = {name: layer.call for name, (layer, _) in sites.items()}
 
-    def tap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def tap(name: str) -> Callable[..., Any]:
         def tapped(x: Any, *args: Any, **kwargs: Any) -> Any:
             taps[name] = ops.convert_to_numpy(x)
-            return call(x, *args, **kwargs)
+            return originals[name](x, *args, **kwargs)
 
         return tapped
 
     for name, (layer, _) in sites.items():
-        originals[name] = layer.call
-        object.__setattr__(layer, "call", tap(name, layer.call))
+        object.__setattr__(layer, "call", tap(name))
     try:
         yield taps
     finally:
         for name, (layer, _) in sites.items():
             object.__setattr__(layer, "call", originals[name])
+
+
+def source_attention(transformer: Any, inputs: Mapping[str, Any]) -> np.ndarray:
+    """Where each decoder layer looks in the source: (layers, B, H, T, S), rows summing to one."""
+    sites = {b.name: (b.cross_attention.softmax, "target") for b in transformer.decoder}
+    with recorded_inputs(sites) as scores:
+        transformer.hidden_states(inputs)
+    return ops.convert_to_numpy(ops.softmax(np.stack([scores[name] for name in sites])))
 
 
 def slope(layer: keras.layers.Layer, x: np.ndarray) -> np.ndarray:
@@ -80,30 +84,23 @@ def slope(layer: keras.layers.Layer, x: np.ndarray) -> np.ndarray:
     return (up - down) / (2 * STEP)
 
 
-def by_unit(values: np.ndarray) -> np.ndarray:
-    """(..., units) -> (n, units): a unit is a feature, or in an image network a channel."""
-    return values.reshape(-1, values.shape[-1])
-
-
 def dead_units(
     forward: Callable[[Any], Any],
     batches: Iterable[tuple[Any, Mapping[str, np.ndarray]]],
     sites: Sites,
 ) -> dict[str, Any]:
-    """Shares of units that never respond over a whole data set, over all sites and for each.
+    """Shares of units (features, or channels of images) that never respond over a whole data set.
+
+    `dead_share`: units whose output stays below 1e-3 everywhere (the published rule, but read at
+    the activation and without padding).  `near_dead_share`: units whose |f′| stays below 0.05: no
+    gradient passes, which is what death means for a smooth function too.  `dead_by_site` and
+    `near_dead_by_site` are the same for each site.
 
     Args:
         forward: runs the model eagerly on one batch's inputs, in inference mode.
         batches: pairs of inputs and, by stream name, what of them is real: positions (B, T), or
             whole examples (B,), as for images.
         sites: activation layers by name, with the stream whose positions they follow.
-
-    Returns:
-        `dead_share`: units whose output stays below 1e-3 everywhere (the published rule, but read
-        at the activation and without padding).  `near_dead_share`: units whose |f′| stays below
-        0.05
-        everywhere: no gradient passes, which is what death means for a smooth function too.
-        `dead_by_site`, `near_dead_by_site`: the same for each site.
     """
     largest: dict[str, np.ndarray] = {}
     steepest: dict[str, np.ndarray] = {}
@@ -114,16 +111,112 @@ def dead_units(
             for name, (layer, stream) in sites.items():
                 x, chosen = seen[name], np.asarray(real[stream], bool)
                 # Chosen after the layer, which may know of axes, and not before.
-                output = by_unit(ops.convert_to_numpy(layer(x))[chosen]).max(axis=0)
-                steep = by_unit(np.abs(slope(layer, x))[chosen]).max(axis=0)
-                largest[name] = np.maximum(largest.get(name, output), output)
-                steepest[name] = np.maximum(steepest.get(name, steep), steep)
-    dead = {name: float((value < PUBLISHED_THRESHOLD).mean()) for name, value in largest.items()}
-    near = {name: float((value < SLOPE_THRESHOLD).mean()) for name, value in steepest.items()}
-    units = np.array([value.size for value in largest.values()])
-    return {
-        "dead_share": round(float(np.average(list(dead.values()), weights=units)), 6),
-        "near_dead_share": round(float(np.average(list(near.values()), weights=units)), 6),
-        "dead_by_site": {name: round(value, 6) for name, value in dead.items()},
-        "near_dead_by_site": {name: round(value, 6) for name, value in near.items()},
-    }
+                output = ops.convert_to_numpy(layer(x))
+                for most, values in ((largest, output), (steepest, np.abs(slope(layer, x)))):
+                    top = values[chosen].reshape(-1, values.shape[-1]).max(axis=0)
+                    most[name] = np.maximum(most.get(name, top), top)
+    units = [value.size for value in largest.values()]
+    out: dict[str, Any] = {}
+    kinds = {"dead": (largest, PUBLISHED_THRESHOLD), "near_dead": (steepest, SLOPE_THRESHOLD)}
+    for kind, (most, threshold) in kinds.items():
+        by_site = {name: float((value < threshold).mean()) for name, value in most.items()}
+        share = float(np.average(list(by_site.values()), weights=units))
+        out[f"{kind}_share"] = round(share, 6)
+        out[f"{kind}_by_site"] = {name: round(value, 6) for name, value in by_site.items()}
+    return out
+
+
+def published_dead_share(model: keras.Model, batches: Iterable[Any]) -> float:
+    """Share of units that the published probe calls dead: their largest value is below 0.001.
+
+    It reads no activation but a translator's dropout after the decoder's last feed-forward, or a
+    classifier's pooled hidden state, padding included; rows of padding alone are left out.
+    """
+    largest: list[np.ndarray] = []
+    for inputs in batches:
+        if hasattr(model, "pooled"):
+            values, ids = ops.convert_to_numpy(model.pooled(inputs)), inputs
+        else:
+            with recorded_inputs({"drop": (model.decoder[-1].drop, "target")}) as taps:
+                model.hidden_states(inputs)  # in inference a dropout's input is its output
+            values, ids = taps["drop"], inputs["source"]
+        values = values[np.asarray(ids)[:, 0] != PAD]
+        largest.append(values.reshape(-1, values.shape[-1]).max(axis=0))
+    return round(float(np.mean(np.max(largest, axis=0) < PUBLISHED_THRESHOLD)), 6)
+
+
+class GradientKeeper(keras.optimizers.Optimizer):
+    """An optimizer that changes no weight and keeps the gradients, on any Keras backend."""
+
+    def build(self, variables: Sequence[Any]) -> None:
+        if not self.built:
+            super().build(variables)
+            self.kept = [self.add_variable_from_reference(v, name="gradient") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        self.assign(self.kept[self._get_variable_index(variable)], gradient)
+
+
+class GradientProbe(keras.callbacks.Callback):
+    """`values`: norms of the gradient and its noise scale after each epoch, over kernels alone.
+
+    Batch statistics are as in training; the network is left as it was.
+
+    Args:
+        model: functional; its layers are shared with a twin that is trained with `GradientKeeper`.
+        loss: as in training.
+        batches: at least two equal-sized pairs of inputs and targets.
+        group: kernel's path -> the name under which its norm is noted.
+    """
+
+    def __init__(
+        self, model: keras.Model, loss: Any, batches: Sequence[Any], group: Callable[[str], str]
+    ):
+        super().__init__()
+        self.batches, self.group = list(batches), group
+        self.values: list[dict[str, Any]] = []
+        self.twin = keras.Model(model.inputs, model.outputs)
+        self.twin.compile(GradientKeeper(0.0), loss, jit_compile=False, auto_scale_loss=False)
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+        """The gradient of the mean loss of one batch by kernel's path."""
+        # Copies: on some backends an array shares its memory with the variable.
+        state = [(v, np.array(ops.convert_to_numpy(v))) for v in self.twin.non_trainable_variables]
+        self.twin.train_on_batch(inputs, targets)
+        for variable, value in state:  # moving averages, which the twin shares
+            variable.assign(value)
+        kept = zip(self.twin.trainable_variables, self.twin.optimizer.kept, strict=True)
+        return {v.path: np.array(ops.convert_to_numpy(g)) for v, g in kept if v.name == "kernel"}
+
+    def squared_norms(self, gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Squared Euclidean norm of each group of gradients."""
+        squares = {k: float(np.square(g, dtype="float64").sum()) for k, g in gradients.items()}
+        return pd.Series(squares).groupby(self.group, sort=False).sum().to_dict()
+
+    def measure(self) -> dict[str, Any]:
+        """`norm` (of the mean gradient), `norm_by_layer` and `noise_scale` (examples, or None)."""
+        each = [self.gradients(*batch) for batch in self.batches]
+        mean = {path: np.mean([one[path] for one in each], axis=0) for path in each[0]}
+        by_layer = self.squared_norms(mean)
+        total = sum(by_layer.values())
+        small = float(np.mean([sum(self.squared_norms(one).values()) for one in each]))
+        scale = noise_scale(small, total, len(self.batches[0][0]), len(each))
+        norms = {name: round(value**0.5, 6) for name, value in by_layer.items()}
+        scale = None if scale is None else round(scale, 2)
+        return {"norm": round(total**0.5, 6), "norm_by_layer": norms, "noise_scale": scale}
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Measure; comes after the log in the list, so that its time is not the epoch's."""
+        self.values.append({"epoch": epoch + 1, **self.measure()})
+
+
+def noise_scale(small: float, large: float, batch: int, count: int) -> float | None:
+    """The simple gradient noise scale tr(Σ) / |G|² (McCandlish et al. 2018, appendix A.1).
+
+    About the batch size, in examples, at which noise and gradient are of one size.  `small` is the
+    mean of |g|² over `count` batches of `batch` examples, `large` is |g|² of their mean gradient.
+    None where the estimate of |G|² is not positive: there is too much noise to tell.
+    """
+    signal = (count * large - small) / (count - 1)
+    noise = (small - large) * batch * count / (count - 1)
+    return noise / signal if signal > 0 else None

@@ -1,95 +1,84 @@
 """The results store, and sweeps over activations and seeds that fill it.
 
-A record is one JSON file,
-`data/results/<task>/<preset>-<protocol>-<activation>-s<seed>-<key>.json`, written whole or not at
-all.  Whatever is reported is read from here.
+A record is one JSON file, `<task>/<preset>-<protocol>-<activation>-s<seed>-<key>.json`, found by
+its key.  Of a run that failed, `failed/<task>` has a note with the reason.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
+import re
 import shutil
-import subprocess
+import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed, wait
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from queue import SimpleQueue
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from threading import Event
 from typing import Any
+from zipfile import ZipFile
 
-import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from sgblend_utils.configs import RunConfig
-from sgblend_utils.datasets.files import whole_file
+from sgblend_utils.config import SCHEMA, RunConfig
+from sgblend_utils.data import project_root, write_atomically
 from sgblend_utils.errors import UserError
 
+STORE = "SGBLEND_RESULTS"  # environment variable
+TRIES = 3  # of a run whose process was killed
+AT_ONCE = 64  # runs that an executor has at a time
+POLL = 0.3  # seconds
 
-def project_root() -> Path:
-    """The checkout this package is installed from, or the current folder if it is not from one."""
-    checkout = Path(__file__).resolve().parents[1]
-    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+class Busy(UserError):
+    """Another process is performing the run."""
+
+    exit_code = 75
 
 
 def results_root() -> Path:
-    """Folder of the records: `SGBLEND_RESULTS`, or `data/results` of the checkout."""
-    chosen = os.environ.get("SGBLEND_RESULTS")
-    return Path(chosen).expanduser() if chosen else project_root() / "data" / "results"
+    """Directory of the records: `SGBLEND_RESULTS`, or `data/results` of the checkout."""
+    return Path(os.environ.get(STORE) or project_root() / "data" / "results").expanduser()
 
 
-def models_root() -> Path:
-    """Folder of trained models, which are not kept under version control.
-
-    `data/cache/models` of the checkout, or `models` beside the records where `SGBLEND_RESULTS`
-    says.
-    """
-    chosen = os.environ.get("SGBLEND_RESULTS")
-    home = results_root() if chosen else project_root() / "data" / "cache"
-    return home / "models"
+def models_root(root: Path | None = None) -> Path:
+    """Directory of trained models: beside the records, but `data/cache/models` of the checkout."""
+    base = root or os.environ.get(STORE) or project_root() / "data" / "cache"
+    return Path(base).expanduser() / "models"
 
 
 def record_path(config: RunConfig, key: str, root: Path | None = None) -> Path:
-    """Where the record of a run lies or would lie."""
-    name = f"{config.preset}-{config.protocol}-{config.activation}-s{config.seed}-{key}.json"
+    activation = re.sub(r"[^\w.]+", "_", config.activation).strip("_")[:80]
+    name = f"{config.preset}-{config.protocol}-{activation}-s{config.seed}-{key}.json"
     return (root or results_root()) / config.task / name
-
-
-def run_key(config: RunConfig) -> str:
-    """The run's key, from its settings and the digest of its data (which must be there)."""
-    from sgblend_utils.training.common import data_digest
-
-    return config.key(data_digest(config.task, config.preset))
 
 
 def check_writable(folder: Path) -> None:
     """Raise a UserError now rather than after an hour of training."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(
             f"Results cannot be written to {folder} ({error.strerror}); make it writable or set "
-            "SGBLEND_RESULTS to another folder."
+            f"{STORE} to another folder."
         ) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or the file before it."""
-    with whole_file(path) as file:
-        file.write(content)
-
-
 def write_record(record: dict[str, Any], path: Path) -> None:
-    """Store one record."""
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
+    write_atomically(path, (text + "\n").encode())
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Load one record; a UserError names a damaged one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -98,143 +87,242 @@ def read_record(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def load_records(root: Path | None = None) -> pd.DataFrame:
-    """Every stored record, one row each, in the order of file names.
+def load_records(root: Path | None = None) -> Any:
+    """Every stored record as a row: its scalars by their own names, and `record`, the whole."""
+    import pandas as pd  # which runs and sweeps do not need
 
-    Columns: `key`, the configuration's fields, each scalar metric and timing by its own name,
-    `backend`, `parameters`, `peak_rss_bytes`, and `record`, the whole of it.
-    """
     rows = []
     for path in sorted((root or results_root()).glob("*/*.json")):
         record = read_record(path)
-        scalars = {
-            name: value
-            for part in ("metrics", "timing")
-            for name, value in record[part].items()
-            if not isinstance(value, (dict, list))
-        }
-        config = {k: v for k, v in record["config"].items() if not isinstance(v, dict)}
-        kept = {name: record[name] for name in ("key", "backend", "parameters", "peak_rss_bytes")}
-        rows.append({**config, **kept, **scalars, "record": record})
+        row = {name: record[name] for name in ("key", "parameters", "peak_rss_bytes")}
+        for part in ("config", "metrics", "timing"):
+            row |= {k: v for k, v in record[part].items() if not isinstance(v, (dict, list))}
+        rows.append(row | {"record": record})
     return pd.DataFrame(rows)
 
 
-def run(
-    config: RunConfig, *, root: Path | None = None, verbose: bool = False, devices: int = 1
-) -> Path:
+class Place:
+    """Where the files of one run lie: its record, a note if it failed, and its model's folder."""
+
+    def __init__(self, config: RunConfig, root: Path | None = None) -> None:
+        self.config, self.key = config, config.key()
+        self.record = record_path(config, self.key, root)
+        self.note = record_path(config, self.key, (root or results_root()) / "failed")
+        self.folder = models_root(root) / self.key
+
+    def __str__(self) -> str:
+        return f"{self.config.task} {self.config.activation} seed {self.config.seed}"
+
+    def found(self) -> Path | None:
+        """The record with this key; its preset may have had another name."""
+        return next(self.record.parent.glob(f"*-{self.key}.json"), None)
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the run's lock; Busy where another process holds it."""
+        check_writable(self.folder)
+        try:
+            with FileLock(self.folder / "run.lock", blocking=False):
+                yield
+        except Timeout:
+            raise Busy("Another process is performing this run.") from None
+
+    def fail(self, reason: str, commit: str | None = None) -> None:
+        """Say why there is no record, and which code that was."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        note = {"config": self.config.describe(), "reason": reason, "time": time}
+        write_record(note | {"git_commit": commit}, self.note)
+
+
+def run(config: RunConfig, *, root: Path | None = None, **options: Any) -> Path:
     """Train and evaluate one run and store its record; a run that is stored is not repeated.
 
-    The trained model and what it needs to be used go to `models_root()`, under the run's key.
-    Beside them lies the state after the last whole epoch until the record is written: a run that
-    was stopped goes on from there.  `devices` accelerators share each batch.
+    One that was stopped goes on from its checkpoint.  `options` are those of `train`.
     """
-    key = run_key(config)
-    path = record_path(config, key, root)
-    if path.exists():
-        return path
-    check_writable(path.parent)
-    from sgblend_utils.training import train
+    place = Place(config, root)
+    if found := place.found():
+        return found
+    check_writable(place.record.parent)
+    with place.claim():
+        if found := place.found():
+            return found
+        from sgblend_utils.tasks.train import git_commit, train
 
-    folder = models_root() / key
-    check_writable(folder)
-    trained = train(config, verbose=verbose, keep=folder / "resume", devices=devices)
-    trained.model.save(folder / "model.keras")
-    for name, content in trained.files.items():
-        write_whole(folder / name, content)
-    record = dict(trained.record)
-    write_record({"schema": record.pop("schema"), "key": key, **record}, path)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
-    return path
+        commit, checkpoint = git_commit(), place.folder / "checkpoint"
+        place.fail("killed", commit)  # which it cannot write when it happens
+        try:
+            trained = train(config, checkpoint=checkpoint, **options)
+            trained.model.save(place.folder / "model.keras")
+            for name, content in trained.files.items():
+                write_atomically(place.folder / name, content)
+            write_record({"schema": SCHEMA, "key": place.key, **trained.record}, place.record)
+        except KeyboardInterrupt:
+            place.note.unlink()
+            raise
+        except Exception as error:
+            place.fail(f"{type(error).__name__}: {error}", commit)
+            raise
+        place.note.unlink()
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return place.record
 
 
 def load_model(key: str) -> tuple[Any, Any]:
-    """The trained model and the subwords of a run made on this machine.
-
-    Args:
-        key: the run's key, or enough of its beginning.
-
-    Raises:
-        UserError: no such model here (records travel with the repository, models do not).
-    """
+    """Model and tokenizer of a translation run of this machine, by (the beginning of) its key."""
+    found = sorted(models_root().glob(f"{key}*/model.keras"))
+    kinds = [json.loads(ZipFile(path).read("config.json"))["class_name"] for path in found]
+    if kinds != ["Transformer"] or not (subwords := found[0].with_name("subwords.model")).is_file():
+        raise UserError(
+            f"{key!r} is not the key of a translation run of the sound protocol whose model is on "
+            "this machine; `sgblend run multi30k` trains one and prints its key."
+        )
     import keras
 
-    from sgblend_utils.datasets.text import Subwords
+    from sgblend_utils.data.text import Subwords
     from sgblend_utils.models.transformer import Transformer
 
-    found = sorted(models_root().glob(f"{key}*/model.keras"))
-    if len(found) != 1:
-        raise UserError(
-            f"{'No model' if not found else 'More than one model'} of a run {key!r} is on this "
-            "machine; `sgblend run` trains one and prints its key."
-        )
-    subwords = found[0].with_name("subwords.model")
-    if not subwords.is_file():
-        raise UserError(
-            f"The run {key!r} has no subwords: choose a translation run of the sound protocol."
-        )
     model = keras.saving.load_model(found[0], custom_objects={"Transformer": Transformer})
     return model, Subwords(subwords.read_bytes())
 
 
-def command(
-    config: RunConfig, *, backend: str | None = None, core: int | None = None, devices: int = 1
-) -> list[str]:
-    """The command line that performs `config`; with `core`, on that core alone."""
-    words = [sys.executable, "-m", "sgblend_utils.cli", "run", config.task]
-    for name in ("activation", "protocol", "preset", "seed"):
-        words += [f"--{name}", str(getattr(config, name))]
-    for name, value in config.overrides.items():
-        words += ["--set", f"{name}={json.dumps(value)}"]
-    words += [] if backend is None else ["--backend", backend]
-    words += [] if devices == 1 else ["--devices", str(devices)]
-    return words + ([] if core is None else ["--core", str(core)])
+def command(config: RunConfig, devices: int = 1) -> list[str]:
+    """Python's arguments to perform `config` in a process of its own."""
+    words = ["-m", "sgblend_utils.cli", "run", config.task, f"--devices={devices}"]
+    for name in ("activation", "protocol", "preset", "seed", "backend"):
+        words.append(f"--{name}={getattr(config, name)}")
+    return words + [f"--set={name}={json.dumps(v)}" for name, v in config.overrides.items()]
+
+
+def not_cancelled() -> bool:
+    """Dask cannot stop a task that runs, but notes that it was cancelled."""
+    with suppress(KeyError, ValueError):  # another executor
+        worker = sys.modules["distributed"].get_worker()
+        return worker.state.tasks[worker.get_current_task()].state != "cancelled"
+    return True
+
+
+def work(
+    words: list[str], store: str | None = None, wanted: Callable[[], bool] = not_cancelled
+) -> tuple[int, str, dict[str, bytes]]:
+    """Run Python until it ends or is not `wanted`: the exit code, why it is not 0, and files.
+
+    Without a `store` it has one of its own, whose files are returned by their relative paths.
+    """
+    with tempfile.TemporaryDirectory() as own:
+        more = {STORE: own if store is None else store, "SGBLEND_PARENT": str(os.getpid())}
+        settings = {"stdout": DEVNULL, "stderr": PIPE, "text": True, "env": os.environ | more}
+        # In a session of its own: Ctrl-C is for the sweep alone, which ends its runs.
+        process = Popen([sys.executable, *words], start_new_session=True, **settings)
+        lines = None
+        while lines is None:
+            try:
+                lines = process.communicate(timeout=POLL)[1].strip().splitlines()
+            except TimeoutExpired:
+                if not wanted():
+                    process.kill()
+        paths = [path for path in Path(own).rglob("[!.]*") if path.is_file()]
+        kept = [p for p in paths if p.suffix != ".lock" and p.parent.name != "checkpoint"]
+        files = {path.relative_to(own).as_posix(): path.read_bytes() for path in kept}
+    if (code := process.returncode) < 0:
+        return code, f"killed by signal {-code}", files
+    return code, lines[-1].removeprefix("sgblend: ") if lines else f"exit code {code}", files
 
 
 def sweep(
     configs: Iterable[RunConfig],
     *,
+    executor: Executor | None = None,
     workers: int = 1,
-    backend: str | None = None,
     devices: int = 1,
     root: Path | None = None,
 ) -> list[str]:
-    """Perform the runs that have no record yet, each in a process of its own.
+    """Perform the runs that have no record, and say in a sentence each which of them failed.
 
-    With several workers each gets one core: on a small machine two one-core runs side by side do
-    more than one run on two cores.  `devices` is as in `run`.  Interrupted runs go on after their
-    last whole epoch when the sweep is given again.
-
-    Returns:
-        One sentence for each run that failed; the others' records are stored.
+    Each is a process of its own; with several `workers` here each has one core, which does more
+    than one run on all cores.  From an `executor` the files come back and are stored here.  A
+    killed run is tried again; one that another process is performing is left to it.
     """
-    pending = [c for c in configs if not record_path(c, run_key(c), root).exists()]
     check_writable(root or results_root())
-    cores: SimpleQueue[int | None] = SimpleQueue()
-    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
-    for worker in range(workers):
-        cores.put(available[worker % len(available)] if workers > 1 else None)
-    environ = dict(os.environ) | ({} if root is None else {"SGBLEND_RESULTS": str(root)})
+    todo = {p.key: p for p in (Place(config, root) for config in configs) if not p.found()}
+    stopped = Event()
+    store = str(root or os.environ.get(STORE, ""))
+    pinned = workers > 1 and executor is None and hasattr(os, "sched_setaffinity")
+    cores = itertools.cycle(sorted(os.sched_getaffinity(0)) if pinned else ())
 
-    def perform(config: RunConfig) -> str | None:
-        core = cores.get()
-        try:
-            done = subprocess.run(
-                command(config, backend=backend, core=core, devices=devices),
-                env=environ,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        finally:
-            cores.put(core)
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            return f"{config.task} {config.activation} seed {config.seed}: {said[-1]}"
+    def pin() -> None:  # a thread, and what it starts
+        if pinned:
+            os.sched_setaffinity(0, {next(cores)})
+
+    def answer(words: list[str]) -> tuple[int, str, dict[str, bytes]]:
+        if executor is None:
+            return work(words, store, lambda: not stopped.is_set())
+        future = executor.submit(work, words)
+        while not wait([future], POLL).done:
+            if stopped.is_set():
+                future.cancel()
+                return -1, "", {}
+        return future.result()
+
+    def perform(place: Place) -> str | None:
+        for _ in range(TRIES):
+            try:  # a run that is performed here claims its place itself
+                with place.claim() if executor else nullcontext():
+                    if stopped.is_set() or place.found():
+                        break
+                    code, said, files = answer(command(place.config, devices))
+                    if executor and code == 0 and not any(place.key + ".json" in f for f in files):
+                        raise UserError("the worker has other data or other code than this machine")
+                    for name in sorted(files, key=lambda name: name.endswith(".json")):
+                        home = models_root(root).parent if name.startswith("models/") else root
+                        write_atomically((home or results_root()) / name, files[name])
+            except Busy:
+                return None
+            except Exception as error:
+                code, said = 1, f"{type(error).__name__}: {error}".splitlines()[0]
+                place.fail(said)
+            if code >= 0:
+                break
+        if stopped.is_set() or place.found():
+            place.note.unlink(missing_ok=True)
+        elif code != Busy.exit_code:
+            return f"{place}: {said}"
         return None
 
-    failures: Sequence[str | None]
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(perform, config) for config in pending]
-        done = tqdm(as_completed(jobs), total=len(jobs), desc="runs", disable=None)
-        failures = [job.result() for job in done]
-    return [failure for failure in failures if failure]
+    with ThreadPoolExecutor(AT_ONCE if executor else workers, initializer=pin) as pool:
+        try:
+            jobs = [pool.submit(perform, place) for place in todo.values()]
+            ended = tqdm(as_completed(jobs), total=len(jobs), desc="runs", disable=None)
+            return [failure for job in ended if (failure := job.result())]
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def status(configs: Iterable[RunConfig], *, workers: int = 1, root: Path | None = None) -> str:
+    """How many runs are done, running, failed and left; how long it may take; why some failed."""
+    counts, notes, seconds = dict.fromkeys(("done", "running", "failed", "left"), 0), [], 0.0
+    records = [read_record(path) for path in (root or results_root()).glob("*/*.json")]
+    for place in {place.key: place for place in (Place(c, root) for c in configs)}.values():
+        if place.found():
+            counts["done"] += 1
+            continue
+        state = "left"
+        try:
+            with place.claim() if place.folder.exists() else nullcontext():
+                if place.note.exists():
+                    state = "failed"
+                    notes.append(f"{place}: {read_record(place.note)['reason']}")
+        except Busy:
+            state = "running"
+        counts[state] += 1
+        config = place.config.describe()  # the time is that of others in activation and seed
+        same = {name: config[name] for name in ("activation", "seed")}
+        like = [record for record in records if record["config"] | same == config]
+        own = [r for r in like if r["config"]["activation"] == config["activation"]] or like
+        times = [record["timing"]["total_seconds"] for record in own]
+        seconds += statistics.median(times) if times else math.nan
+    text = ", ".join(f"{number} {state}" for state, number in counts.items())
+    if seconds > 0:
+        text += f"; about {timedelta(seconds=round(seconds / workers))} to go"
+    return "\n".join([text, *notes])

@@ -23,28 +23,6 @@ def sgblend(x, alpha, beta, gamma, form="erf"):
     return alpha * (x * sigmoid(beta * x) - gamma) + (1 - alpha) * x * gelu_gate(x, form)
 
 
-REFERENCES = {
-    "relu": lambda x: np.maximum(x, 0),
-    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
-    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),
-    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
-    "selu": lambda x: (
-        1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
-    ),
-    "softplus": lambda x: np.logaddexp(0, x),
-    "gelu": lambda x: x * special.ndtr(x),
-    "silu": lambda x: x * sigmoid(x),
-    "swish": lambda x: x * sigmoid(x),
-    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
-    "hard_silu": lambda x: x * np.clip(x + 3, 0, 6) / 6,
-    "serf": lambda x: x * special.erf(np.logaddexp(0, x)),
-    "tanh": np.tanh,
-    "squareplus": lambda x: (x + np.sqrt(x**2 + 4)) / 2,
-    "sswish": lambda x: x * sigmoid(x),
-    "sgblend": lambda x: 0.5 * x * sigmoid(x) + 0.5 * x * special.ndtr(x),
-}
-
-
 @contextlib.contextmanager
 def double_precision():
     """Let JAX compute in float64; the other backends do by themselves."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sgblend_utils.configs import RunConfig
+from sgblend_utils.config import RunConfig
 from sgblend_utils.runs import record_path, write_record
 
-FIVE = ("relu", "gelu", "silu", "sswish", "sgblend")
+ROWS = "made up"  # in place of a digest
+THREE = ("relu", "gelu", "sgblend")
+FIVE = (*THREE, "silu", "sswish")
 SITES = ("encoder_0", "encoder_1", "decoder_0", "decoder_1")
 LEARNED = {
     "sgblend": {"alpha": 0.5, "beta": 1.0, "gamma": 0.0},
@@ -19,22 +21,21 @@ LEARNED = {
 }
 
 
-def made_up(config: RunConfig, key: str, bleu: float, backend: str = "jax") -> dict[str, Any]:
+def made_up(config: RunConfig, bleu: float) -> dict[str, Any]:
     """One record with the given BLEU; everything else follows from the configuration."""
     rng = np.random.default_rng([config.seed, *config.activation.encode()])
-    epochs = range(1, 6)
+    start = LEARNED.get(config.activation, {})
     steps = [
         {site: {k: v + 0.05 * epoch * rng.normal() for k, v in start.items()} for site in SITES}
-        if (start := LEARNED.get(config.activation))
-        else {}
         for epoch in range(6)
     ]
     accuracy = 0.6 + 0.002 * (bleu - 30)
+    seconds = 100.0 + 3 * (config.activation == "sgblend")
     return {
-        "schema": 1,
-        "key": key,
+        "schema": 2,
+        "key": config.key(ROWS),
         "config": config.describe(),
-        "data": {"digest": "0123456789abcdef", "train_pairs": 29000},
+        "data": {"digest": ROWS, "train_pairs": 29000},
         "history": [
             {
                 "epoch": epoch,
@@ -42,9 +43,9 @@ def made_up(config: RunConfig, key: str, bleu: float, backend: str = "jax") -> d
                 "val_nll": 4.0 / epoch,
                 "val_accuracy": round(accuracy * (1 - 0.5 / epoch**2), 5),
                 "seconds": 100.0 + epoch,
-                "cpu_seconds": 100.0 + 3 * (config.activation == "sgblend"),
+                "cpu_seconds": seconds,
             }
-            for epoch in epochs
+            for epoch in range(1, 6)
         ],
         "metrics": {
             "bleu": round(bleu, 4),
@@ -55,20 +56,22 @@ def made_up(config: RunConfig, key: str, bleu: float, backend: str = "jax") -> d
             "near_dead_share": 0.02 if config.activation == "relu" else 0.001,
             "dead_by_site": dict.fromkeys(SITES, 0.0),
         },
-        "activation_parameters": steps,
-        "timing": {
-            "compile_seconds": 9.0,
-            "epoch_seconds_median": 100.0 + 3 * (config.activation == "sgblend"),
-            "total_seconds": 600.0,
-        },
+        "activation_parameters": steps if start else [{} for _ in steps],
+        "timing": {"epoch_seconds_median": seconds, "total_seconds": 600.0},
         "parameters": 1000,
         "peak_rss_bytes": 10**9,
-        "backend": backend,
         "versions": {"python": "3.12"},
         "hardware": {"processor": "Some CPU", "cores": 1, "accelerators": []},
         "git_commit": None,
         "created": "2026-01-01T00:00:00+00:00",
     }
+
+
+def store(record: dict[str, Any], config: RunConfig, root: Path) -> Path:
+    path = record_path(config, record["key"], root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_record(record, path)
+    return path
 
 
 def fill_store(
@@ -77,23 +80,27 @@ def fill_store(
     seeds: Sequence[int] = (0, 1, 2),
     *,
     task: str = "multi30k",
+    protocol: str = "sound",
     preset: str = "cpu",
     effects: dict[str, float] | None = None,
     noise: float = 0.2,
     overrides: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
 ) -> Path:
     """Made-up records for activations × seeds.
 
     Args:
         effects: activation -> true BLEU minus GELU's.
         noise: standard deviation of what a run adds by itself; seeds add more, shared by all.
+        metrics: of every record, beside the usual ones.
     """
     for activation in activations:
         for seed in seeds:
-            config = RunConfig(task, activation, "sound", preset, seed, overrides or {})
+            config = RunConfig(task, activation, protocol, preset, seed, overrides or {})
             rng = np.random.default_rng([seed, 7, *activation.encode()])
             shared = np.random.default_rng(seed).normal(0, 1)
             bleu = 30 + shared + (effects or {}).get(activation, 0) + noise * rng.normal()
-            key = config.key("made up")
-            write_record(made_up(config, key, bleu), record_path(config, key, root))
+            record = made_up(config, bleu)
+            record["metrics"] |= metrics or {}
+            store(record, config, root)
     return root

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy import stats
 
-from sgblend_utils.activations import ACTIVATIONS, SGBlend, SSwish, Swish, make_activation
-from sgblend_utils.activations.kernels import GELU_FORMS, blended_gate
+from sgblend_utils.activations import SGBlend, SSwish, Swish, make_activation
+from sgblend_utils.activations.kernels import blended_gate
 from sgblend_utils.errors import UserError
 from sgblend_utils.theory import closed_form
+from sgblend_utils.zoo import GELU_FORMS, ZOO
 
 pytestmark = pytest.mark.backend
 
@@ -31,23 +33,9 @@ def formula(form):
     return lambda x, a, b, c: tools.sgblend(x, a, b, c, form)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_computes_its_formula(name):
-    x = np.linspace(-8, 8, 97, dtype="float32").reshape(1, -1)
-    expected = tools.REFERENCES[name](x.astype("float64"))
-    np.testing.assert_allclose(
-        tools.to_numpy(make_activation(name)(x)), expected, rtol=1e-5, atol=3e-6
-    )
-
-
-def test_the_registry_and_the_references_name_the_same_activations():
-    assert set(ACTIVATIONS) == set(tools.REFERENCES)
-    assert len(ACTIVATIONS) >= 14
-
-
 @pytest.mark.parametrize("form", FORMS)
 @given(x=reals, alpha=alphas, beta=betas, gamma=gammas)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_values_agree_with_the_formula(form, x, alpha, beta, gamma):
     x = np.asarray([[x, -x, x / 7]], "float32")
     y = blended_gate(form)(
@@ -123,7 +111,7 @@ def test_the_hand_written_gradient_is_that_of_autodiff(form):
         np.testing.assert_allclose(own, other, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("shape", [(4,), (1, 6), (3, 5, 6), (2, 3, 4, 6)])
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4, 6)])
 def test_shared_parameters_collect_the_gradients_of_their_elements(shape):
     """A parameter of any broadcastable shape gets the sum over exactly the elements it acts on."""
     rng = np.random.default_rng(2)
@@ -156,15 +144,25 @@ def test_parameters_that_are_not_learned_get_zeros_and_do_not_disturb_the_rest()
             np.testing.assert_allclose(own, other, rtol=1e-6)
 
 
+def test_the_left_tail_of_gelu_is_kept_in_value_and_gradient():
+    """0.5 + 0.5 erf cancels: at x = -5.06, where GELU is -1.0e-6, it was off by 3e-7."""
+    x = np.linspace(-8, -2, 601, dtype="float32")
+    arguments = [x, *scalars(0.0, 1.0, 0.0)]
+    value, gradients = tools.vector_jacobian(blended_gate("erf"), arguments)
+    wide = x.astype("float64")
+    gelu = wide * stats.norm.cdf(wide), stats.norm.cdf(wide) + wide * stats.norm.pdf(wide)
+    for order, own in enumerate((value, gradients[0])):
+        np.testing.assert_allclose(own, gelu[order], rtol=2e-5)
+
+
 @given(x=reals, alpha=alphas, beta=betas, gamma=gammas)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_odd_part_is_half_the_identity(x, alpha, beta, gamma):
     """Any gate with G(-x) = 1 - G(x) gives f(x) - f(-x) = x and f'(x) + f'(-x) = 1."""
-    layer = SGBlend(alpha, beta, gamma)
     pair = np.asarray([[x, -x]], "float32")
-    layer.build(pair.shape)
-    gradient, _ = tools.parameter_gradients(layer, pair)
-    y = tools.to_numpy(layer(pair))[0].astype("float64")
+    arguments = [pair, *scalars(alpha, beta, gamma)]
+    (y,), (gradient, *_) = tools.vector_jacobian(blended_gate("erf"), arguments)
+    y = y.astype("float64")
     scale = 1e-5 * (1 + abs(x)) * (1 + abs(alpha)) + 1e-5 * abs(alpha * gamma)
     assert y[0] - y[1] == pytest.approx(float(pair[0, 0]), abs=scale)
     assert gradient.sum() == pytest.approx(1.0, abs=1e-4)
@@ -172,7 +170,7 @@ def test_odd_part_is_half_the_identity(x, alpha, beta, gamma):
 
 def test_mish_does_not_share_the_identity():
     x = np.linspace(0, 5, 501, dtype="float32")
-    y = tools.REFERENCES["mish"]
+    y = ZOO["mish"].formula
     assert np.max(np.abs(y(x) - y(-x) - x)) > 0.1
 
 
@@ -198,7 +196,7 @@ def test_sigmoid_gelu_at_its_own_slope_leaves_alpha_without_effect():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["swish", "sswish", "sgblend"])
+@pytest.mark.parametrize("name", ["sswish", "sgblend"])
 def test_half_precision_stays_within_its_rounding(name, dtype):
     layer = make_activation(name, dtype=f"mixed_{dtype}")
     magnitudes = np.concatenate([np.geomspace(1e-3, 1e4, 141)])
@@ -208,7 +206,7 @@ def test_half_precision_stays_within_its_rounding(name, dtype):
     assert keras.backend.standardize_dtype(layer(x).dtype) == dtype
     y = tools.to_numpy(layer(x)).astype("float64")
     unit, tiny = (2.0**-11, 2.0**-25) if dtype == "float16" else (2.0**-8, 2.0**-134)
-    expected = tools.REFERENCES[name](exact)
+    expected = ZOO[name].formula(exact)
     # float32 arithmetic inside adds 1 + erf(x) near -1: 1e-7 of |x| at most.
     np.testing.assert_allclose(y, expected, rtol=1.01 * unit, atol=tiny + 2e-7)
     scale = ops.cast(np.full(x.shape, 2.0**-4), dtype)
@@ -254,7 +252,7 @@ def test_gradients_stay_finite_for_huge_inputs(name, scale):
     assert all(np.isfinite(v) for v in parameters.values())
 
 
-@pytest.mark.parametrize("name", ["swish", "sswish", "sgblend"])
+@pytest.mark.parametrize("name", ["sswish", "sgblend"])
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (2, 0), (2, 3, 1)])
 def test_scalars_and_empty_inputs(name, shape):
     layer = make_activation(name)
@@ -273,7 +271,7 @@ def test_scalars_and_empty_inputs(name, shape):
 
 def test_integers_are_taken_in_the_layers_dtype():
     y = SGBlend()(np.asarray([[-1, 0, 2]], "int32"))
-    expected = tools.REFERENCES["sgblend"](np.asarray([[-1.0, 0.0, 2.0]]))
+    expected = ZOO["sgblend"].formula(np.asarray([[-1.0, 0.0, 2.0]]))
     np.testing.assert_allclose(tools.to_numpy(y), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -322,13 +320,6 @@ def kept_by_tensorflow(function, x):
     return [tensor.numpy() for tensor in kept]
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_factory_takes_the_arguments_of_its_layer(name):
-    layer = make_activation(name, name="site", dtype="mixed_bfloat16")
-    assert (layer.name, layer.dtype_policy.name) == ("site", "mixed_bfloat16")
-    assert make_activation(name) is not make_activation(name)
-
-
 def test_factories_hand_on_what_the_activation_itself_takes():
     layer = make_activation("sgblend", alpha=0.2, gamma=0.1, gelu="tanh")
     assert layer.effective_parameters()["alpha"] == pytest.approx(0.2)
@@ -349,9 +340,9 @@ def test_fresh_layers_share_nothing():
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(UserError, match=r"relu, leaky_relu.*sgblend"):
+    with pytest.raises(UserError, match=r"sgblend, sswish.*relu, leaky_relu"):
         make_activation("swich")
-    with pytest.raises(UserError, match="sgblend"):
+    with pytest.raises(UserError, match=r"sgblend.*delta"):
         make_activation("sgblend", delta=1.0)
 
 
@@ -365,6 +356,10 @@ def test_unknown_names_list_the_valid_ones():
         ({"beta": "1"}, "number"),
         ({"alpha": 0.0, "parameterization": "published"}, "0.2689"),
         ({"shared_axes": [], "parameterization": "published"}, "one scalar"),
+        ({"alpha_bounds": (0.0, 0.4)}, "start, 0.5, inside"),
+        ({"beta_bounds": (2.0, 3.0)}, "start, 1, inside"),
+        ({"beta_bounds": 2.0}, "pair"),
+        ({"alpha_bounds": (0.3, 0.7), "parameterization": "published"}, "free"),
     ],
 )
 def test_bad_arguments_say_what_would_be_right(arguments, message):

@@ -1,4 +1,4 @@
-"""The activation layers as parts of Keras models: sharing, saving, masking, folding, export."""
+"""The activation layers as parts of Keras models: sharing, saving, export."""
 
 import importlib.util
 import json
@@ -13,18 +13,12 @@ import pytest
 from keras import ops
 
 from sgblend_utils.activations import (
-    ACTIVATIONS,
-    GATED,
-    GatedFeedForward,
     SGBlend,
     SSwish,
     Swish,
-    fold_sgblend,
     learnable_activations,
     make_activation,
-    matched_width,
 )
-from sgblend_utils.errors import UserError
 from sgblend_utils.theory import closed_form, parameter_gradient
 
 BACKEND = keras.backend.backend()
@@ -68,7 +62,6 @@ def test_initial_values_are_the_effective_ones(layer, expected):
     assert {k: float(v) for k, v in values.items()} == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.backend
 def test_only_the_named_parameters_are_trained():
     layer = SGBlend(trainable_parameters=("beta",))
     layer.build((None, 4))
@@ -81,13 +74,13 @@ def test_only_the_named_parameters_are_trained():
 def test_published_parameterization_reproduces_the_published_start():
     """alpha = 0.5, gamma = 0, and beta uniform on +-sqrt(3): inverted in about half of all runs."""
     keras.utils.set_random_seed(0)
-    draws = [SGBlend(parameterization="published").effective_parameters() for _ in range(400)]
+    draws = [SGBlend(parameterization="published").effective_parameters() for _ in range(40)]
     beta = np.asarray([d["beta"] for d in draws])
     assert {float(d["alpha"]) for d in draws} == {0.5}
     assert {float(d["gamma"]) for d in draws} == {0.0}
     assert np.abs(beta).max() <= np.sqrt(3)
-    assert beta.min() < -1.6 and beta.max() > 1.6
-    assert 0.4 < np.mean(beta < 0) < 0.6
+    assert beta.min() < -1.2 and beta.max() > 1.2
+    assert 0.3 < np.mean(beta < 0) < 0.7
 
 
 @pytest.mark.backend
@@ -111,7 +104,6 @@ def test_published_constraints_act_after_the_first_update():
         assert layer.effective_parameters()["alpha"] == pytest.approx(edge, abs=1e-5)
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(
     ("shape", "axes", "expected"),
     [
@@ -170,6 +162,17 @@ def test_regularizers_and_constraints_act_on_their_parameter():
     assert float(beta.constraint(ops.convert_to_tensor(-1.0))) == 0.0
 
 
+@pytest.mark.backend
+def test_bounds_hold_after_every_update():
+    layer = SGBlend(alpha_bounds=(0, 1), beta_bounds=[0.5, 1.5])
+    layer.build((None, 1))
+    optimizer = keras.optimizers.SGD(10.0)
+    for sign, edges in ((1.0, (0.0, 0.5, -10.0)), (-1.0, (1.0, 1.5, 0.0))):
+        gradients = [ops.convert_to_tensor(sign)] * 3
+        optimizer.apply(gradients, layer.trainable_variables)
+        assert tuple(map(float, layer.effective_parameters().values())) == edges
+
+
 # In models ------------------------------------------------------------------------------------
 
 
@@ -226,38 +229,12 @@ def test_a_training_step_uses_the_values_from_before_the_step(arguments):
         np.testing.assert_allclose(kernel, [[-(x * slope).mean()]], atol=1e-4)
 
 
-@pytest.mark.backend
 def test_learnable_activations_are_found_at_any_depth():
     block = keras.Sequential([layers.Dense(4), SGBlend(name="inner")], name="block")
     model = keras.Sequential([block, Swish(name="outer"), make_activation("relu")])
     model(np.ones((1, 3), "float32"))
     found = learnable_activations(model)
     assert [layer.name for layer in found.values()] == ["inner", "outer"]
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_masks_pass_through(name):
-    inputs = keras.Input((None,), dtype="int32")
-    hidden = layers.Embedding(9, 4, mask_zero=True)(inputs)
-    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(make_activation(name)(hidden)))
-    scramble(model)
-    short, padded = np.asarray([[3, 5]]), np.asarray([[3, 5, 0, 0, 0]])
-    np.testing.assert_allclose(predict(model, short), predict(model, padded), rtol=1e-5)
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_configurations_survive_json_and_files(name, tmp_path):
-    layer = make_activation(name)
-    config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
-    assert type(keras.saving.deserialize_keras_object(config)) is type(layer)
-    model = keras.Sequential([keras.Input((5, 4)), layer, layers.Dense(2)])
-    x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
-    scramble(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(predict(loaded, x), predict(model, x), atol=1e-5)
 
 
 @pytest.mark.backend
@@ -283,7 +260,7 @@ def test_configurations_survive_json_and_files(name, tmp_path):
         ),
         SSwish(2.0, parameterization="published"),
         Swish(shared_axes=[1], beta_regularizer=keras.regularizers.L1(0.1)),
-        GatedFeedForward(9, "sgblend_glu"),
+        SSwish(0.5, beta_bounds=(0, 2)),
     ],
 )
 def test_every_argument_is_serialised(layer, tmp_path):
@@ -295,117 +272,6 @@ def test_every_argument_is_serialised(layer, tmp_path):
     assert loaded.layers[0].get_config() == layer.get_config()
     x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
     np.testing.assert_allclose(predict(loaded, x), predict(model, x), rtol=1e-5)
-
-
-# Gated blocks ---------------------------------------------------------------------------------
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("variant", GATED)
-def test_gated_blocks_match_the_plain_blocks_parameters(variant):
-    for d_model, d_ff in [(64, 128), (128, 256), (96, 384), (512, 2048)]:
-        block = GatedFeedForward(d_ff, variant)
-        block.build((None, None, d_model))
-        plain = 2 * d_model * d_ff + d_ff + d_model
-        assert abs(block.count_params() - plain) <= 3 * d_model  # one unit more or less
-        assert matched_width(d_model, d_ff) == pytest.approx(2 * d_ff / 3, abs=1)
-
-
-@pytest.mark.backend
-def test_gated_blocks_compute_shazeers_formula():
-    block = GatedFeedForward(6, "swiglu")
-    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
-    y = tools.to_numpy(block(x))
-    kernel, bias, out, out_bias = map(tools.to_numpy, block.trainable_variables)
-    gate, value = np.split(x @ kernel + bias, 2, axis=-1)
-    expected = (tools.REFERENCES["silu"](gate) * value) @ out + out_bias
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_gated_blocks_refuse_nonsense():
-    with pytest.raises(UserError, match="geglu"):
-        GatedFeedForward(8, "glu")
-    with pytest.raises(UserError, match="positive"):
-        matched_width(0, 8)
-
-
-# Folding --------------------------------------------------------------------------------------
-
-
-def mlp():
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            layers.Dense(5),
-            SGBlend(gelu="tanh", shared_axes=[]),
-            layers.Dropout(0.5),
-            layers.Dense(4, use_bias=False, activation="tanh"),
-            SSwish(),
-            layers.LayerNormalization(),
-            layers.Dense(3),
-            SGBlend(),
-            layers.BatchNormalization(),
-            SGBlend(name="last"),
-        ]
-    )
-
-
-def convolutional():
-    x = inputs = keras.Input((9, 9, 2))
-    x = SGBlend(shared_axes=[1, 2])(layers.Conv2D(4, 3)(x))
-    x = SGBlend()(layers.Conv2D(4, 2, use_bias=False)(x))
-    x = layers.Conv2D(4, 2, groups=2, use_bias=False)(layers.MaxPooling2D(1)(x))
-    x = layers.ZeroPadding2D()(SGBlend(name="zeros")(x))
-    x = SGBlend(name="padded")(layers.Conv2D(4, 3, groups=2)(x))
-    x = layers.Conv2D(3, 3, padding="same")(x)
-    x = SSwish()(x)
-    x = layers.Flatten()(layers.AveragePooling2D(1)(x))
-    return keras.Model(inputs, layers.Dense(2)(x))
-
-
-def residual():
-    x = inputs = keras.Input((6,))
-    h = SGBlend(name="branching")(x)
-    x = layers.Add()([h, layers.Dropout(0.1)(h), layers.Dense(6)(h)])
-    x = layers.Dense(5)(x)
-    shared = SGBlend(name="shared")
-    y = layers.Dense(5)(shared(x))
-    return keras.Model(inputs, layers.Dense(2)(shared(y)))
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize(
-    ("build", "kept"),
-    [(mlp, {"last"}), (convolutional, {"zeros", "padded"}), (residual, {"shared"})],
-)
-def test_folding_removes_gamma_exactly_where_it_can(build, kept):
-    model = scramble(build())
-    before = [tools.to_numpy(w) for w in model.weights]
-    folded = fold_sgblend(model)
-    x = np.random.default_rng(5).normal(size=(4, *model.input_shape[1:])).astype("float32")
-    np.testing.assert_allclose(predict(folded, x), predict(model, x), rtol=1e-4, atol=1e-4)
-    for layer in learnable_activations(folded).values():
-        removed = not np.any(layer.effective_parameters()["gamma"])
-        assert removed == (layer.name not in kept)
-        assert ("gamma" in layer.trainable_parameters) == (layer.name in kept)
-    for weight, value in zip(model.weights, before, strict=True):
-        np.testing.assert_array_equal(tools.to_numpy(weight), value)
-
-
-@pytest.mark.backend
-def test_folding_counts_a_doubled_path_twice():
-    inputs = keras.Input((3,))
-    h = SGBlend(gamma=0.8)(inputs)
-    model = keras.Model(inputs, layers.Dense(2)(layers.Add()([h, h])))
-    x = np.random.default_rng(5).normal(size=(4, 3)).astype("float32")
-    np.testing.assert_allclose(predict(fold_sgblend(model), x), predict(model, x), atol=1e-5)
-
-
-def test_folding_needs_a_graph():
-    with pytest.raises(UserError, match="functional or Sequential"):
-        fold_sgblend(SGBlend())
-    with pytest.raises(UserError, match="built"):
-        fold_sgblend(keras.Sequential([SGBlend()]))
 
 
 # Export ---------------------------------------------------------------------------------------

@@ -1,142 +1,125 @@
-"""The ladder from the published protocol to a sound one; its records here are made up."""
+"""The audit from the published protocol to the sound one; its records here are made up."""
 
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import pytest
-from report_tools import made_up
+from report_tools import made_up, store
 
-from sgblend_utils import audit, cli
-from sgblend_utils.audit import LADDER, flaws_at, ladder_table, needed_runs, rung_configs
+from sgblend_utils.config import switch_meanings
 from sgblend_utils.errors import UserError
-from sgblend_utils.models.published import FLAWS
-from sgblend_utils.report import conditions, ladder, write_report
-from sgblend_utils.runs import record_path, write_record
+from sgblend_utils.report import experiments, write_report
+from sgblend_utils.report.audit import (
+    STEPS,
+    audit_table,
+    audit_text,
+    complete,
+    figure_audit,
+    needed_runs,
+    step_configs,
+)
+from sgblend_utils.tasks import task_named
+
+SWITCHES = switch_meanings(type(task_named("wmt14").presets["published", "cpu"]))
 
 
-def fill(root, seeds=(0,), preset="cpu", leave_out=0):
-    """Synthetic records: the fewer flaws a run has, the lower every score."""
-    runs = needed_runs(preset, "sgblend", seeds)
-    for config in runs[: len(runs) - leave_out]:
-        share = len(config.settings["flaws"]) / len(FLAWS)
-        record = made_up(config, config.key("made up"), bleu=2 * share + config.seed)
+def fill(root, seeds=(0,), preset="cpu", leave_out=()):
+    """Synthetic records: the fewer switches are on, the lower every score."""
+    for i, config in enumerate(needed_runs(preset, "sgblend", seeds)):
+        share = len(config.settings.switches) / len(SWITCHES)
+        record = made_up(config, bleu=2 * share + config.seed)
         one = {"accuracy_all": 0.9 * share, "accuracy_real": 0.8 * share}
         one |= {"forced_bleu": 0.5 * share, "free_bleu": 0.05 * share}
-        record["metrics"] |= {
-            "readings": {"validation": one, "test": {k: v / 2 for k, v in one.items()}},
-            "test_accuracy": 0.4 * share,
-            "decoded_sentences": 300,
-        }
-        write_record(record, record_path(config, record["key"], root))
-    return runs
+        record["metrics"]["test_accuracy"] = 0.4 * share
+        if config.protocol == "published":
+            record["metrics"] |= {
+                "evaluations": {"validation": one, "test": {k: v / 2 for k, v in one.items()}},
+                "reported_bleu": one["forced_bleu"],
+                "decoded_sentences": 300,
+            }
+        if i not in leave_out:
+            store(record, config, root)
+    return root
 
 
-def test_the_ladder_begins_with_every_flaw_and_ends_with_none():
-    assert flaws_at(0) == list(FLAWS) and flaws_at(len(LADDER) - 1) == []
-    fixed = [name for rung in LADDER for name in rung.fixed]
-    assert sorted(fixed) == sorted(FLAWS)  # each once
-    assert len({rung.label for rung in LADDER}) == len(LADDER)
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("results"), seeds=(0, 1))
 
 
-def test_each_rung_changes_the_model_or_the_reading():
-    for before, after in pairwise(LADDER):
-        read = [(rung.accuracy, rung.bleu) for rung in (before, after)]
-        assert bool(after.fixed) or read[0] != read[1]
+def test_the_audit_turns_every_switch_off_once_and_ends_with_the_sound_run():
+    off = [name for step in STEPS for name in step.off]
+    assert sorted(off) == sorted(SWITCHES)
+    assert len({step.label for step in STEPS}) == len(STEPS)
+    first, *_, before, last = step_configs("cpu", "sgblend", 0)
+    assert first.settings.switches == tuple(SWITCHES) and first.overrides == {}
+    assert before.settings.switches == () and before.protocol == "published"
+    assert (last.protocol, last.preset, last.overrides) == ("sound", "cpu", {})
 
 
-def test_rungs_that_only_read_share_a_run():
-    configs = rung_configs("cpu", "sgblend", 0)
-    assert configs[0].overrides == {} and len(configs) == len(LADDER)
-    for rung, before, after in zip(LADDER[1:], configs, configs[1:], strict=False):
-        assert (before == after) == (not rung.fixed)
-    assert len(needed_runs("cpu", "sgblend", (0, 1))) == 2 * 7
+def test_steps_that_only_evaluate_share_a_run():
+    configs = step_configs("cpu", "sgblend", 0)
+    for step, before, after in zip(STEPS[1:-1], configs, configs[1:], strict=False):
+        assert (before == after) == (not step.off) and (step.off or step.scores)
+    for before, after in pairwise(configs[:-1]):
+        assert len(after.settings.switches) <= len(before.settings.switches)
+    assert len(needed_runs("cpu", "sgblend", (0, 1))) == 2 * 9
 
 
-def test_the_table_by_hand(tmp_path):
-    fill(tmp_path, seeds=(0, 1))
-    table = ladder_table("cpu", "sgblend", (0, 1), tmp_path).set_index("rung")
-    assert list(table.index) == [rung.label for rung in LADDER]
-    flaws = len(FLAWS)
+def test_the_table_by_hand(filled):
+    rows = audit_table("cpu", "sgblend", (0, 1), filled)
+    table = rows.set_index("step")
+    assert list(table.index) == [step.label for step in STEPS]
     first, words = table.loc["as published"], table.loc["accuracy of words alone"]
     assert first["accuracy"] == pytest.approx(0.9) and first["bleu"] == pytest.approx(0.5)
-    share = (flaws - 2) / flaws  # direction and causal mask are mended there
+    share = (len(SWITCHES) - 2) / len(SWITCHES)  # direction and causal mask are off there
     assert words["accuracy"] == pytest.approx(0.8 * share)
     assert words["accuracy_change"] == pytest.approx((0.8 - 0.9) * share)
     assert words["bleu_change"] == 0 and not words["trained"]
-    sound = table.loc["a plain Transformer"]
+    sound = table.loc["the sound run"]
     assert sound["accuracy"] == 0 and sound["sacrebleu"] == pytest.approx(0.5)  # seeds 0 and 1
     assert sound["bleu"] == pytest.approx(0.005)  # the same on the scale 0 to 1
-    text = audit.ladder_text(table.reset_index())
+    assert sound["trained"] and len(set(table["run"])) == 9
+    text = audit_text(rows)
     assert text["accuracy (%)"][0] == "90.0" and text["change of BLEU"][0] == ""
+    assert text["what the published protocol does"][2] == SWITCHES["no_causal_mask"]
 
 
-def test_what_is_missing_is_named(tmp_path):
-    fill(tmp_path, leave_out=1)
-    with pytest.raises(UserError, match=r"plain Transformer.*seed 0.*sgblend audit wmt14"):
-        ladder_table("cpu", "sgblend", (0,), tmp_path)
-    assert audit.stored_seeds("cpu", "sgblend", tmp_path) == []
+def test_what_is_missing_is_named_and_no_half_audit_is_reported(tmp_path):
+    fill(tmp_path, leave_out=[7])
+    with pytest.raises(UserError, match=r"shared embeddings.*seed 0.*sgblend audit wmt14"):
+        audit_table("cpu", "sgblend", (0,), tmp_path)
+    assert complete(tmp_path) == {}
     with pytest.raises(UserError, match="mini"):
-        rung_configs("full", "sgblend", 0)
+        needed_runs("full", "sgblend", [0])
 
 
-def test_rungs_are_no_ordinary_results(tmp_path):
-    fill(tmp_path)
-    (condition,) = conditions(tmp_path)
-    assert condition.slug == "wmt14_published_cpu" and len(condition.frame) == 1
+def test_steps_are_no_ordinary_results(filled):
+    slugs = [experiment.slug for experiment in experiments(filled)]
+    assert slugs == ["wmt14_published_cpu", "wmt14_sound_cpu"]
+    assert [len(experiment.frame) for experiment in experiments(filled)] == [2, 2]
 
 
-def test_the_report_draws_a_complete_ladder_and_never_a_mini_one(tmp_path):
-    store, output = tmp_path / "store", tmp_path / "figures"
-    fill(store, preset="mini")
-    assert not [p for p in write_report(store, output) if "audit" in p.name]
-    fill(store, seeds=(0, 1))
-    names = {path.name for path in write_report(store, output) if "audit" in path.name}
-    assert names == {f"audit_wmt14_cpu.{end}" for end in ("png", "csv", "md")}
-    said = (output / "tables" / "audit_wmt14_cpu.md").read_text("utf-8")
-    assert all(rung.label in said and rung.why in said for rung in LADDER)
+def test_the_report_has_a_complete_audit_and_never_a_mini_one(tmp_path, filled, monkeypatch):
+    monkeypatch.setattr("sgblend_utils.report.write_figure", lambda path, figure: path)
+    fill(tmp_path / "mini", preset="mini")
+    assert not [p for p in write_report(tmp_path / "mini", tmp_path / "a") if "audit" in p.name]
+    paths = [path for path in write_report(filled, tmp_path / "b") if "audit" in path.name]
+    assert {path.name for path in paths} == {
+        f"audit_wmt14_cpu.{end}" for end in ("png", "csv", "md")
+    }
+    said = (tmp_path / "b" / "tables" / "audit_wmt14_cpu.md").read_text("utf-8")
+    assert all(step.label in said and step.published in said for step in STEPS)
     assert "seeds 0-1" in said
+    plt.close("all")
 
 
-def test_the_waterfall_shows_the_tables_numbers(tmp_path):
-    fill(tmp_path)
-    figure = ladder.figure_ladder("cpu", [0], tmp_path)
-    table = ladder_table("cpu", "sgblend", [0], tmp_path)
-    left, right = figure.axes
-    for axes, name, scale in ((left, "accuracy", 100), (right, "bleu", 1)):
+def test_the_waterfall_shows_the_tables_numbers(filled):
+    figure, table = figure_audit("cpu", (0,), filled), audit_table("cpu", "sgblend", (0,), filled)
+    for axes, name, scale in zip(figure.axes, ("accuracy", "bleu"), (100, 1), strict=True):
         widths = [bar.get_width() for bar in axes.containers[0]]
         assert widths == pytest.approx(list(scale * table[name]))
     figure.canvas.draw()
-    boxes = [t.get_window_extent() for axes in figure.axes for t in axes.texts]
+    boxes = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
     assert not [1 for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.overlaps(b)]
     plt.close(figure)
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["multi30k"], ["wmt14"]),
-        (["wmt14", "--preset", "huge"], ["mini", "cpu", "paper"]),
-        (["wmt14", "--workers", "0"], ["--workers is 0"]),
-        (["wmt14", "--activation", "gleu"], ["'gleu'"]),
-    ],
-)
-def test_mistakes_of_the_command_are_named(capsys, monkeypatch, tmp_path, words, expected):
-    monkeypatch.setenv("SGBLEND_RESULTS", str(tmp_path))
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    assert cli.main(["audit", *words]) == 2
-    said = capsys.readouterr().err
-    assert all(part in said for part in expected)
-
-
-def test_the_command_prints_a_stored_ladder(capsys, monkeypatch, tmp_path):
-    """Nothing is trained: every run has a record under the key of the bundled data."""
-    from sgblend_utils.runs import run_key
-
-    monkeypatch.setenv("SGBLEND_RESULTS", str(tmp_path))
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    for config in fill(tmp_path, preset="mini"):
-        made = record_path(config, config.key("made up"), tmp_path)
-        made.rename(record_path(config, run_key(config), tmp_path))
-    assert cli.main(["audit", "wmt14"]) == 0
-    said = capsys.readouterr().out
-    assert "as published" in said and "90.0" in said

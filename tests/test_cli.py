@@ -1,15 +1,18 @@
 """What a user can get wrong gives one sentence with the remedy and exit code 2."""
 
 import json
+import subprocess
+import sys
 from importlib import metadata
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from run_tools import store
 
 from sgblend_utils import cli
 from sgblend_utils.errors import UserError
+from sgblend_utils.report.audit import needed_runs
 
 
 @pytest.fixture(autouse=True)
@@ -23,18 +26,9 @@ def own_folders(tmp_path, monkeypatch):
 def fails(capsys, *words):
     """Run a command that must fail; return its one sentence."""
     assert cli.main(list(words)) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("sgblend: ") and said.err.count("\n") == 1
-    assert "Traceback" not in said.err
-    return said.err
-
-
-def write_pairs(folder: Path, rows=20):
-    folder.mkdir(parents=True)
-    table = pa.table({"en": [f"A dog {i}." for i in range(rows)], "de": ["Ein Hund."] * rows})
-    for split in ("train", "validation", "test"):
-        pq.write_table(table, folder / f"{split}.parquet")
+    out, said = capsys.readouterr()
+    assert out == "" and said.startswith("sgblend: ") and said.count("\n") == 1
+    return said
 
 
 @pytest.mark.parametrize(
@@ -42,24 +36,35 @@ def write_pairs(folder: Path, rows=20):
     [
         (["run", "multi40k"], ["'multi40k'", "multi30k", "wmt14"]),
         (["run", "multi30k", "--activation", "gleu"], ["'gleu'", "gelu", "sgblend", "mish"]),
-        (["run", "multi30k", "--preset", "huge"], ["'huge'", "mini", "cpu"]),
+        (["run", "multi30k", "--activation", "sgblend(colour=1)"], ["'colour'", "gelu"]),
+        (["run", "multi30k", "--preset", "huge"], ["huge", "mini", "cpu"]),
         (["run", "multi30k", "--protocol", "loose"], ["'loose'", "sound"]),
         (["run", "multi30k", "--backend", "caffe"], ["'caffe'", "jax"]),
         (["run", "multi30k", "--seed", "-1"], ["seed is -1"]),
         (["run", "multi30k", "--epochs", "0"], ["epochs is 0", "positive"]),
         (["run", "multi30k", "--d-model", "-8"], ["d_model is -8", "positive"]),
-        (["run", "multi30k", "--max_samples", "999999"], ["999999", "3000"]),
-        (["run", "multi30k", "--d-model", "66"], ["66", "multiple of num_heads"]),
         (["run", "multi30k", "--set", "colour=1"], ["'colour'", "d_model"]),
         (["run", "multi30k", "--set", "epochs"], ["--set name=value"]),
         (["run", "multi30k", "--set", 'learning_rate="fast"'], ["learning_rate", "fast"]),
         (["run", "multi30k", "--set", "dropout=1.5"], ["dropout", "1.5"]),
-        (["run", "multi30k", "--set", "widths=[]"], ["widths"]),
+        (["run", "multi30k", "--set", "bucket_boundaries=[24,16]"], ["bucket_boundaries"]),
         (["sweep", "multi30k", "--seeds", "a-b"], ["'a-b'"]),
         (["sweep", "multi30k", "--workers", "0"], ["--workers is 0"]),
         (["sweep", "multi30k", "--activations", "gelu,glu"], ["'glu'"]),
+        (["sweep", "multi30k", "--activations", "gelu,("], ["'gelu,('"]),
+        (["sweep", "multi30k", "--executor", "localhost"], ["localhost", "dask://host:port"]),
+        (["sweep", "multi30k", "--executor", "slurm://here:1"], ["dask://host:port"]),
+        (
+            ["sweep", "multi30k", "--executor", "dask://localhost:1"],
+            ["dask scheduler", "localhost:1"],
+        ),
+        (["audit", "multi30k"], ["wmt14"]),
+        (["audit", "wmt14", "--preset", "huge"], ["mini", "cpu", "paper"]),
+        (["audit", "wmt14", "--workers", "0"], ["--workers is 0"]),
+        (["audit", "wmt14", "--activation", "gleu"], ["'gleu'"]),
         (["translate", "--run", "abc", "Hello."], ["'abc'"]),
         (["data", "fetch", "wmt15"], ["wmt15", "wmt14"]),
+        (["data", "fetch"], ["Say what to fetch", "imdb, multi30k, wmt14"]),
     ],
 )
 def test_mistakes_are_named(capsys, words, expected):
@@ -75,13 +80,16 @@ def test_missing_data_say_how_to_get_them(capsys):
 
 @pytest.mark.parametrize("damage", ["truncated", "digest"])
 def test_damaged_data_are_named_and_kept(capsys, tmp_path, damage):
-    folder = tmp_path / "data" / "multi30k"
-    write_pairs(folder)
+    folder, splits = tmp_path / "data" / "multi30k", ("train", "validation", "test")
+    folder.mkdir(parents=True)
+    table = pa.table({"en": [f"A dog {i}." for i in range(20)], "de": ["Ein Hund."] * 20})
+    for split in splits:
+        pq.write_table(table, folder / f"{split}.parquet")
     victim = folder / "train.parquet"
     if damage == "truncated":
         victim.write_bytes(victim.read_bytes()[:-40])
     else:
-        files = {f"{s}.parquet": {"sha256": "0" * 64} for s in ("train", "validation", "test")}
+        files = {f"{split}.parquet": {"sha256": "0" * 64} for split in splits}
         (folder / "manifest.json").write_text(json.dumps({"files": files}))
     before = victim.read_bytes()
     said = fails(capsys, "run", "multi30k", "--preset", "cpu")
@@ -96,8 +104,7 @@ def test_an_unwritable_results_folder_is_named(capsys, tmp_path, monkeypatch):
 
 
 def test_seeds_are_read_as_written():
-    assert cli.seeds("0-2,5") == [0, 1, 2, 5]
-    assert cli.seeds("7") == [7]
+    assert cli.seeds("0-2, 5") == [0, 1, 2, 5] and cli.seeds("7") == [7] and cli.seeds("") == []
     with pytest.raises(UserError):
         cli.seeds("1..3")
 
@@ -107,18 +114,61 @@ def test_seeds_are_read_as_written():
     [
         ({"jax", "tensorflow"}, None, "jax"),
         ({"tensorflow"}, "imdb", "tensorflow"),
+        ({"torch"}, "imdb", "torch"),
         ({"jax", "tensorflow"}, "imdb", "jax"),
         ({"jax", "tensorflow"}, "cifar10", "tensorflow"),
         ({"jax"}, "cifar10", "jax"),
     ],
 )
-def test_without_a_wish_the_faster_of_what_is_installed(monkeypatch, installed, task, chosen):
+def test_without_a_wish_the_tasks_backend_or_what_is_installed(
+    monkeypatch, installed, task, chosen
+):
     monkeypatch.delenv("KERAS_BACKEND")
     there = {name: object() for name in installed}
     monkeypatch.setattr(cli.importlib.util, "find_spec", there.get)
     assert cli.choose_backend(None, task) == chosen
 
 
+def test_the_backend_is_part_of_the_run(monkeypatch):
+    words = ["run", "multi30k", "--backend", "torch", "--set", "clip=0.5", "--num_layers", "1"]
+    config = cli.config_of(cli.make_parser().parse_args(words), "gelu", 2)
+    assert config.backend == "torch" and config.seed == 2
+    assert config.overrides == {"clip": 0.5, "num_layers": 1}
+
+
+def test_the_audit_prints_a_table_of_stored_runs(capsys, monkeypatch):
+    """Nothing is trained: every run has a record."""
+    monkeypatch.delenv("KERAS_BACKEND")
+    scores = {"accuracy_all": 0.9, "accuracy_real": 0.8, "forced_bleu": 0.5, "free_bleu": 0.05}
+    for config in needed_runs("mini", "sgblend", [0]):
+        store(config, evaluations={"validation": scores, "test": scores})
+    assert cli.main(["audit", "wmt14"]) == 0
+    said = capsys.readouterr().out
+    assert "0 left" in said and "as published" in said and "90.0" in said
+
+
+def test_data_sets_are_listed_once(capsys):
+    assert cli.main(["data", "list"]) == 0
+    said = capsys.readouterr().out
+    assert all(said.count(name) >= 1 for name in ("wmt14", "multi30k", "imdb", "cifar10"))
+    assert "imdb_bert" not in said
+
+
 def test_the_command_is_installed():
     (entry,) = metadata.entry_points(group="console_scripts", name="sgblend")
     assert entry.load() is cli.main
+
+
+def imported(*words):
+    """The packages that a command brings in, of those that take long."""
+    code = f"import sgblend_utils.cli as c\ntry: c.main({words})\nexcept SystemExit: pass"
+    slow = "{'keras', 'tensorflow', 'jax', 'torch', 'pandas', 'matplotlib', 'scipy', 'numpy'}"
+    code = f"import sys\n{code}\nprint(*sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_help_is_quick_and_the_status_needs_no_keras():
+    assert imported("sweep", "--help") == []
+    found = imported("sweep", "multi30k", "--status", "--backend", "jax")
+    assert not {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas"} & set(found)

@@ -6,26 +6,42 @@ import numpy as np
 import pytest
 from keras import ops
 
-from sgblend_utils.datasets.text import BOS, EOS, PAD, Subwords
-from sgblend_utils.decoding import BeamSearch, length_norm, translate, translate_ids
+from sgblend_utils.data.text import BOS, EOS, PAD, Subwords
+from sgblend_utils.decoding import (
+    BeamSearch,
+    length_norm,
+    search_model,
+    teacher_forced,
+    translate,
+    translate_ids,
+)
 from sgblend_utils.errors import UserError
 from sgblend_utils.models.transformer import Transformer
 
 VOCABULARY = 24
 SMALL = {"d_model": 16, "num_heads": 2, "ff_dim": 32, "num_layers": 2, "dropout": 0.0}
 LENGTHS = (2, 9, 4, 9, 1, 6, 3)
-pytestmark = pytest.mark.backend
+CACHEABLE = (
+    *("no_padding_masks", "shared_activation", "published_activation", "post_norm"),
+    *("wide_key_dim", "extra_head", "untied_embeddings", "learned_positions"),
+)
+backend = pytest.mark.backend
 
 
-def varied(vocabulary=VOCABULARY, seed=0):
+def varied(vocabulary=VOCABULARY, seed=0, **kwargs):
     """A model with larger weights, so that outputs vary and some sentences end early."""
-    model = Transformer(vocabulary, **SMALL, activation="sgblend")
+    model = Transformer(vocabulary, **{**SMALL, "activation": "gelu", **kwargs})
     model.build()
     rng = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         if len(variable.shape) == 2:
             variable.assign(rng.normal(size=variable.shape).astype("float32") * 0.8)
     return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return varied()
 
 
 def tokens(rows, width, seed=0, vocabulary=VOCABULARY):
@@ -36,9 +52,13 @@ def closed(source):
     return np.concatenate([source, np.full((len(source), 1), EOS, "int32")], axis=1)
 
 
-def ragged(seed=0):
-    rows = tokens(len(LENGTHS), max(LENGTHS), seed)
-    return [row[:length].tolist() for row, length in zip(rows, LENGTHS, strict=True)]
+SOURCE = closed(tokens(6, 5))
+
+
+def search(model, source, beam=1, **kwargs):
+    """As `translate_ids` sets it, a translation has at most 1.5 x 6 + 5 tokens."""
+    options = {"tokens_per_batch": 36 * beam, "bucket_boundaries": (6,), "beam": beam}
+    return translate_ids(model, [list(row) for row in source], **{**options, **kwargs})
 
 
 def log_probabilities(model, source, target):
@@ -47,7 +67,7 @@ def log_probabilities(model, source, target):
     # One shape, so that it is compiled once: what comes later cannot be seen (test_transformer).
     spare = ((0, -rows % 8), (0, -length % 15))
     inputs = {"source": np.pad(source, (spare[0], (0, 0))), "target": np.pad(target, spare)}
-    logits = np.float64(ops.convert_to_numpy(model(inputs)))[:rows, :length]
+    logits = np.float64(model.predict_on_batch(inputs))[:rows, :length]
     top = logits.max(-1, keepdims=True)
     return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
 
@@ -57,7 +77,7 @@ def before_eos(row):
     return row[: row.index(EOS)] if EOS in row else row
 
 
-# Greedy search
+# Greedy search ------------------------------------------------------------------------------------
 
 
 def greedy_without_cache(model, source, length):
@@ -66,19 +86,45 @@ def greedy_without_cache(model, source, length):
     for _ in range(length):
         chosen = log_probabilities(model, source, out)[:, -1].argmax(-1).astype("int32")
         out = np.concatenate([out, chosen[:, None]], axis=1)
-    return [before_eos(row[1:].tolist()) for row in out]
+    return [list(itertools.takewhile(lambda t: t not in (EOS, PAD), row[1:])) for row in out]
 
 
-def test_cached_greedy_search_is_the_search_without_a_cache():
-    model, source = varied(), tokens(6, 5)
-    # 1.5 x 6 + 5 tokens is the limit that translate_ids sets for bucket width 6
-    slow = greedy_without_cache(model, closed(source), 14)
-    fast = translate_ids(model, source.tolist(), tokens=36, widths=(6,))
-    assert fast == slow
-    assert len({len(row) for row in slow}) > 1
+@pytest.mark.parametrize("switches", [(), pytest.param(CACHEABLE, marks=backend)])
+def test_cached_greedy_search_is_the_search_without_a_cache(switches):
+    model = varied(switches=switches, seed=1 if switches else 0, max_length=30)
+    slow = greedy_without_cache(model, SOURCE, 14)
+    assert search(model, SOURCE) == slow
+    assert len({tuple(row) for row in slow}) > 1
+    assert switches or len({len(row) for row in slow}) > 1
 
 
-# Beam search
+@backend
+def test_without_a_causal_mask_a_translation_is_that_of_the_prefix_alone():
+    """Against one call of the model for each prefix, cut and not masked."""
+    model = varied(switches=(*CACHEABLE, "no_causal_mask"), max_length=6, num_layers=1)
+    opened = np.pad(SOURCE, ((0, 0), (1, 0)), constant_values=BOS)
+    found = search(model, opened, bucket_boundaries=(7,))
+    prefix = np.full((6, 1), BOS)
+    for _ in range(5):  # the last of six positions was never trained
+        scores = ops.convert_to_numpy(model({"source": opened, "target": prefix}))
+        prefix = np.concatenate([prefix, scores[:, -1:].argmax(-1)], axis=1)
+    for row, words in zip(found, prefix[:, 1:], strict=True):
+        assert row == list(itertools.takewhile(lambda t: t not in (EOS, PAD), words))
+    with pytest.raises(UserError, match="set beam to 1"):
+        search(model, opened, beam=2)
+
+
+@backend
+def test_forced_tokens_are_the_models_own_and_its_likelihood(model):
+    target = np.pad(tokens(6, 14, seed=2), ((0, 0), (1, 0)), constant_values=BOS)
+    predicted, nll = teacher_forced(model, SOURCE, target)
+    log_p = log_probabilities(model, SOURCE, target[:, :-1])
+    assert (predicted == log_p.argmax(-1)).mean() > 0.95
+    expected = -np.take_along_axis(log_p, target[:, 1:, None], -1)[..., 0]
+    np.testing.assert_allclose(nll, expected, rtol=1e-3, atol=1e-4)
+
+
+# Beam search --------------------------------------------------------------------------------------
 
 
 def exhaustive(model, source, length, penalty):
@@ -99,12 +145,15 @@ def exhaustive(model, source, length, penalty):
     return max(found)
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    return varied(vocabulary=5, seed=4)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
-def test_a_beam_that_holds_everything_finds_what_exhaustive_search_finds(penalty):
-    model = varied(vocabulary=5, seed=4)
-    source = closed(tokens(4, 3, vocabulary=5))
-    source[:, 0] = [4, 1, 2, 4]
-    source[:, 1] = [1, 1, 4, 2]
+def test_a_beam_that_holds_everything_finds_what_exhaustive_search_finds(tiny, penalty):
+    model = tiny
+    source = closed(tokens(4, 3, vocabulary=5))[2 * int(penalty) :][:2]
     # After three tokens other than EOS there are 4 x 4 x 4 open hypotheses.
     rows, scores = map(ops.convert_to_numpy, BeamSearch(model, 4, 64, penalty).search(source))
     lengths = set()
@@ -136,26 +185,12 @@ def beam_without_cache(model, source, length, beam, penalty):
     return before_eos((done or live)[0][1])
 
 
-def test_cached_beam_search_is_the_search_without_a_cache():
-    model, source = varied(), tokens(6, 5)
-    fast = translate_ids(model, source.tolist(), tokens=80, widths=(6,), beam=3)
-    slow = [beam_without_cache(model, row[None], 14, 3, 1.0) for row in closed(source)]
-    assert fast == slow
-    greedy = translate_ids(model, source.tolist(), tokens=80, widths=(6,))
-    assert fast != greedy and len({len(row) for row in fast}) > 1
-
-
-def test_a_beam_of_one_is_greedy_until_it_ends():
-    """Without a length penalty no longer hypothesis can overtake the first closed one."""
-    model, source = varied(), closed(tokens(6, 5))
-    one = ops.convert_to_numpy(BeamSearch(model, 14, 1, 0.0)(source))
-    greedy = greedy_without_cache(model, source, 14)
-    ended = [i for i, row in enumerate(greedy) if len(row) < 14]
-    assert ended
-    # Beam search goes on from the second best token after the first closing, and may find better.
-    for i in ended:
-        first, second = before_eos(one[i]), greedy[i]
-        assert first == second or total(model, source[i], first) > total(model, source[i], second)
+@backend
+def test_cached_beam_search_is_the_search_without_a_cache(model):
+    fast = search(model, SOURCE, beam=3)
+    slow = [beam_without_cache(model, row[None], 14, 3, 1.0) for row in SOURCE[:3]]
+    assert fast[:3] == slow
+    assert fast != search(model, SOURCE) and len({len(row) for row in fast}) > 1
 
 
 def total(model, source, words):
@@ -165,11 +200,22 @@ def total(model, source, words):
     return sum(log_p[place, token] for place, token in enumerate([*words, EOS]))
 
 
-def test_nothing_follows_the_end():
-    search = BeamSearch(varied(), 14, 4)
-    rows = ops.convert_to_numpy(search.search(closed(tokens(6, 5)))[0]).reshape(-1, 14)
+def test_a_beam_of_one_is_greedy_until_it_ends(model):
+    """Without a length penalty no longer hypothesis can overtake the first closed one."""
+    one = search_model(model, BeamSearch, 14, 1, 0.0).predict_on_batch(SOURCE)
+    greedy = search(model, SOURCE)
+    ended = [i for i, row in enumerate(greedy) if len(row) < 14]
+    assert ended
+    # Beam search goes on from the second best token after the first closing, and may find better.
+    for i in ended:
+        first, second = before_eos(one[i]), greedy[i]
+        assert first == second or total(model, SOURCE[i], first) > total(model, SOURCE[i], second)
+
+
+def test_nothing_follows_the_end(model):
+    rows = search_model(model, BeamSearch, 14, 3, 1.0).predict_on_batch(SOURCE)
     ended = [row.tolist() for row in rows if EOS in row]
-    assert len(ended) > 6
+    assert len(ended) > 1
     assert all(set(row[row.index(EOS) + 1 :]) <= {PAD} for row in ended)
 
 
@@ -178,28 +224,27 @@ def test_length_penalty():
     assert float(length_norm(7, 1.0)) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("beam", [1, 3])
-def test_batch_size_bucket_and_neighbours_do_not_change_a_translation(beam):
-    model, source = varied(), ragged()
-    together = translate_ids(model, source, tokens=80, widths=(10,), beam=beam)
-    alone = [
-        translate_ids(model, [row], tokens=10 * beam, widths=(10,), beam=beam)[0] for row in source
-    ]
-    assert together == alone
+def test_batch_size_and_neighbours_do_not_change_a_translation(model, beam=3):
+    rows = tokens(len(LENGTHS), max(LENGTHS))
+    source = [[*row[:length], EOS] for row, length in zip(rows, LENGTHS, strict=True)]
+    options = {"bucket_boundaries": (10,), "beam": beam}
+    together = translate_ids(model, source, tokens_per_batch=80, **options)
+    options["tokens_per_batch"] = 10 * beam
+    assert together[:3] == [translate_ids(model, [row], **options)[0] for row in source[:3]]
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_an_empty_source_gives_a_translation_and_no_error(beam):
-    out = translate_ids(varied(), [[]], tokens=24, widths=(8,), beam=beam)[0]
-    assert isinstance(out, list)
+def test_an_empty_source_gives_a_translation_and_a_long_one_is_cut(model, beam):
+    found = search(model, [[EOS], [*range(4, 12), EOS], [*range(4, 9), EOS]], beam)
+    assert isinstance(found[0], list) and found[1] == found[2]
 
 
-def test_a_beam_of_nothing_is_refused():
+def test_a_beam_of_nothing_is_refused(model):
     with pytest.raises(UserError, match="The beam is 0"):
-        BeamSearch(varied(), 5, 0)
+        BeamSearch(model, 5, 0)
 
 
-# Plain text in, plain text out
+# Plain text in, plain text out --------------------------------------------------------------------
 
 TEXT = [
     f"a {noun} is {verb}ing the {other} ."
@@ -221,19 +266,18 @@ def reader(words):
 
 def test_sentences_keep_their_order_and_the_empty_stays_empty(reader, words):
     sentences = ["a man is seeing the tree .", "", "a dog .", "  "]
-    out = translate(reader, words, sentences)
+    options = {"bucket_boundaries": (16,), "beam": 2}
+    out = translate(reader, words, sentences, **options)
     assert [bool(text) for text in out] == [True, False, True, False]
-    assert translate(reader, words, [sentences[2], sentences[0]]) == [out[2], out[0]]
+    assert translate(reader, words, [sentences[2], sentences[0]], **options) == [out[2], out[0]]
+    # What is partly unknown is translated.
+    assert isinstance(translate(reader, words, ["a 猫 is eating ."], **options)[0], str)
 
 
 @pytest.mark.parametrize("text", ["Это кот", "猫が座っている", "🙂 🙃"])
 def test_what_is_all_unknown_is_refused(reader, words, text):
     with pytest.raises(UserError, match="occurred in the training text"):
         translate(reader, words, ["a man .", text])
-
-
-def test_what_is_partly_unknown_is_translated(reader, words):
-    assert isinstance(translate(reader, words, ["a 猫 is eating ."])[0], str)
 
 
 def test_what_is_too_long_is_refused_and_counted(reader, words):

@@ -45,7 +45,7 @@ def test_one_seed_has_no_interval_and_decides_nothing():
     row = stats.compare(frame(gelu=[30.0], sgblend=[31.0]), "bleu").loc["sgblend"]
     assert row.seeds == 1 and row.difference == 1.0
     assert np.isnan([row.low, row.high, row.p, row.q, row.detectable]).all()
-    assert stats.verdict((row.low, row.high), +1, 1.0) == "undecided"
+    assert stats.outcome((row.low, row.high), +1, 1.0) == "undecided"
     summary = stats.summarise(frame(gelu=[30.0]), "bleu").loc["gelu"]
     assert summary["mean"] == 30.0 and math.isnan(summary.low)
 
@@ -144,7 +144,7 @@ def test_the_detectable_difference_is_found_with_the_stated_power(seeds, level):
         assert stats.seeds_needed(found * 1.0001, 1.7) == seeds
 
 
-# Verdicts -----------------------------------------------------------------------------------------
+# Outcomes -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,21 +161,21 @@ def test_the_detectable_difference_is_found_with_the_stated_power(seeds, level):
         ((math.nan, math.nan), -1, 0.5, "undecided"),
     ],
 )
-def test_verdicts(interval, side, size, expected):
-    assert stats.verdict(interval, side, size) == expected
+def test_outcomes(interval, side, size, expected):
+    assert stats.outcome(interval, side, size) == expected
 
 
 @given(finite, st.floats(0, 50), st.floats(0, 20))
 def test_a_claim_and_its_opposite_are_never_both_reproduced(centre, half, size):
     interval = (centre - half, centre + half)
-    verdicts = [stats.verdict(interval, side, size) for side in (+1, -1)]
-    assert verdicts.count("reproduced") <= 1
-    mirrored = [stats.verdict((-interval[1], -interval[0]), side, size) for side in (-1, +1)]
-    assert verdicts == mirrored
+    outcomes = [stats.outcome(interval, side, size) for side in (+1, -1)]
+    assert outcomes.count("reproduced") <= 1
+    mirrored = [stats.outcome((-interval[1], -interval[0]), side, size) for side in (-1, +1)]
+    assert outcomes == mirrored
 
 
 @given(finite, st.floats(0, 50), st.floats(0.01, 20), st.floats(0, 20))
-def test_a_wider_interval_never_turns_one_verdict_into_the_other(centre, half, more, size):
-    narrow = stats.verdict((centre - half, centre + half), 1, size)
-    wide = stats.verdict((centre - half - more, centre + half + more), 1, size)
+def test_a_wider_interval_never_turns_one_outcome_into_the_other(centre, half, more, size):
+    narrow = stats.outcome((centre - half, centre + half), 1, size)
+    wide = stats.outcome((centre - half - more, centre + half + more), 1, size)
     assert wide in (narrow, "undecided")

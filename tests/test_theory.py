@@ -2,7 +2,6 @@
 
 import itertools
 
-import activation_tools as tools
 import mpmath as mp
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from sgblend_utils import theory
-from sgblend_utils.activations import ACTIVATIONS
 from sgblend_utils.errors import UserError
 from sgblend_utils.theory.expressions import EXPRESSIONS, x
 
@@ -24,14 +22,6 @@ slopes = st.floats(0.2, 5)
 
 
 # Functions and derivatives --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_of_the_registry_has_its_closed_form(name):
-    points = np.linspace(-9, 9, 181)
-    np.testing.assert_allclose(
-        theory.closed_form(name)(points), tools.REFERENCES[name](points), rtol=1e-12, atol=1e-13
-    )
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)

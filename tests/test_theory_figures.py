@@ -8,10 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from sgblend_utils import notebook, style
-from sgblend_utils.activations import ACTIVATIONS
-from sgblend_utils.errors import UserError
-from sgblend_utils.figures_theory import figure_teaser, teaser_curves
+from sgblend_utils import style
+from sgblend_utils.report.teaser import figure_teaser, teaser_curves
+from sgblend_utils.zoo import ZOO
 
 
 def test_the_published_gelu_is_a_swish_and_the_exact_one_is_not():
@@ -32,8 +31,8 @@ def test_the_teaser_shows_three_symmetric_slopes_on_the_papers_range(published):
 
 
 def test_every_activation_has_its_own_look():
-    styles = [style.activation_style(name) for name in ACTIVATIONS]
-    assert set(style.PALETTE) == set(ACTIVATIONS)
+    styles = [style.activation_style(name) for name in ZOO]
+    assert list(style.PALETTE) == list(ZOO)
     assert len({s["color"] for s in styles}) == len({s["label"] for s in styles}) == len(styles)
     core = [
         style.activation_style(n) for n in ("sgblend", "sswish", "silu", "gelu", "relu", "mish")
@@ -41,16 +40,8 @@ def test_every_activation_has_its_own_look():
     assert len({str(s["linestyle"]) for s in core}) == len(core)
     assert len({s["marker"] for s in core}) == len(core)
     assert style.activation_style("other")["label"] == "other"
-
-
-def test_the_mode_comes_from_the_environment(monkeypatch):
-    monkeypatch.delenv("SGBLEND_MODE", raising=False)
-    assert notebook.mode() == "quick"
-    monkeypatch.setenv("SGBLEND_MODE", "full")
-    assert notebook.mode() == "full"
-    monkeypatch.setenv("SGBLEND_MODE", "slow")
-    with pytest.raises(UserError, match="quick, full"):
-        notebook.mode()
+    spec = style.activation_style("sgblend(gelu=tanh)")
+    assert (spec["color"], spec["label"]) == (style.PALETTE["sgblend"], "SG-Blend (gelu=tanh)")
 
 
 def test_setup_is_silent_and_leaves_stderr_open():

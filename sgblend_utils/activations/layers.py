@@ -1,18 +1,22 @@
-"""Activations with learnable parameters as Keras layers: SG-Blend, SSwish and Swish."""
+"""Activations as Keras layers: those with learnable parameters, and two that Keras has not got."""
+
+import itertools
 
 import keras
 import numpy as np
 from keras import constraints, initializers, ops, regularizers
 
-from sgblend_utils.activations.kernels import GELU_FORMS, blended_gate
+from sgblend_utils.activations.kernels import blended_gate
 from sgblend_utils.errors import UserError
+from sgblend_utils.zoo import CHOICES, ZOO, choose
 
-PACKAGE = "sgblend_utils"
-PARAMETERIZATIONS = ("free", "published")
+_registered = keras.saving.register_keras_serializable(package="sgblend_utils")
+_KINDS = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
+_STARTS = ZOO["sgblend"].parameters
 _LOWEST = -3e38  # close to float32's lowest number: no parameter is below
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@_registered
 class Clip(constraints.Constraint):
     """Clip every weight into [minimum, maximum] after each update."""
 
@@ -27,7 +31,7 @@ class Clip(constraints.Constraint):
 
 
 class LearnableActivation(keras.layers.Layer):
-    """Common part of the learnable activations: parameters, sharing, masking and configuration.
+    """Common part of the learnable activations.  Masks pass through.
 
     Args:
         values: initial effective value per parameter; None means the parameterization's default.
@@ -39,98 +43,90 @@ class LearnableActivation(keras.layers.Layer):
             is 0) along which parameters are shared.  For one set per channel of a (batch, time,
             channels) input say ``[1]``, of a (batch, channels) input ``[]``.
         trainable_parameters: names of the parameters that are learned; the rest stay fixed.
-        **kwargs: ``<parameter>_initializer``, ``<parameter>_regularizer`` and
-            ``<parameter>_constraint`` act on the stored weight and go before the defaults; the rest
-            (``name``, ``dtype``, ...) goes to `keras.layers.Layer`.
-
-    The weights keep the variable dtype under mixed precision.  Masks pass through.
+        **kwargs: ``alpha_bounds`` and ``beta_bounds``, pairs within which the free parameterization
+            clips after each update; ``<parameter>_initializer``, ``_regularizer`` and
+            ``_constraint``, which act on the stored weight and go before the defaults.
     """
 
     parameters = ()
-    free_values = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
 
-    def __init__(self, values, parameterization, shared_axes, trainable_parameters, **kwargs):
-        custom = {
-            f"{name}_{kind}": module.get(kwargs.pop(f"{name}_{kind}", None))
-            for name in self.parameters
-            for kind, module in _KINDS.items()
-        }
+    def __init__(
+        self, values, parameterization="free", shared_axes=None, trainable_parameters=None, **kwargs
+    ):
+        names, custom = self.parameters, {}
+        bounds = {name: kwargs.pop(f"{name}_bounds", None) for name in names if name != "gamma"}
+        for name, kind in itertools.product(names, _KINDS):
+            custom[f"{name}_{kind}"] = _KINDS[kind].get(kwargs.pop(f"{name}_{kind}", None))
         super().__init__(**kwargs)
-        if trainable_parameters is None:
-            trainable_parameters = self.parameters
-        elif isinstance(trainable_parameters, str):
-            trainable_parameters = (trainable_parameters,)
-        _check_choice("parameterization", parameterization, PARAMETERIZATIONS)
-        for name in trainable_parameters:
-            _check_choice("trainable parameter", name, self.parameters)
-        if parameterization == "published" and shared_axes is not None:
-            raise UserError(
-                "The published parameterization has one scalar per layer: "
-                'leave shared_axes at None or use parameterization="free".'
-            )
-        if isinstance(shared_axes, int):
-            shared_axes = [shared_axes]
-        self.values = {name: _check_value(name, values[name]) for name in self.parameters}
-        self.parameterization = parameterization
-        self.shared_axes = None if shared_axes is None else [int(axis) for axis in shared_axes]
-        self.trainable_parameters = tuple(n for n in self.parameters if n in trainable_parameters)
-        self.custom = custom
+        learned = names if trainable_parameters is None else trainable_parameters
+        learned = (learned,) if isinstance(learned, str) else learned
+        choose("parameterization", parameterization, CHOICES["parameterization"])
+        for name in learned:
+            choose("trainable parameter", name, names)
+        self.published = parameterization == "published"
+        if self.published and shared_axes is not None:
+            raise UserError('shared_axes needs parameterization="free": published has one scalar.')
         self.supports_masking = True
-        if parameterization == "published" and "alpha" in self.parameters:
+        self.custom, self.parameterization = custom, parameterization
+        self.shared_axes = None if shared_axes is None else np.ravel(shared_axes).tolist()
+        self.trainable_parameters = tuple(name for name in names if name in learned)
+        self.values = {name: _check_value(name, values[name]) for name in names}
+        self.bounds = {name: self._check_bounds(name, pair) for name, pair in bounds.items()}
+        if self.published and "alpha" in names:
             self._published_logit()  # refuse an unreachable alpha now, not at the first call
+
+    def _check_bounds(self, name, pair):
+        if pair is None:
+            return None
+        if self.published:
+            raise UserError(f'{name}_bounds needs parameterization="free": published has its own.')
+        if np.shape(pair) != (2,) or not pair[0] <= self._start(name) <= pair[1]:
+            start = f"{name}'s start, {self._start(name):g}, inside"
+            raise UserError(f"{name}_bounds is {pair!r}; give a pair with {start}.")
+        return [float(bound) for bound in pair]
 
     def build(self, input_shape):
         shape = self._parameter_shape(input_shape)
         for name in self.parameters:
-            initializer, constraint = self._defaults(name)
-            weight = self.add_weight(
-                shape=shape,
-                name=name,
-                initializer=self.custom[f"{name}_initializer"] or initializer,
-                regularizer=self.custom[f"{name}_regularizer"],
-                constraint=self.custom[f"{name}_constraint"] or constraint,
-                trainable=name in self.trainable_parameters,
-                autocast=False,
-            )
+            options = dict(zip(("initializer", "constraint"), self._defaults(name), strict=True))
+            options |= {kind: own for kind in _KINDS if (own := self.custom[f"{name}_{kind}"])}
+            learned = name in self.trainable_parameters
+            weight = self.add_weight(shape, name=name, trainable=learned, autocast=False, **options)
             setattr(self, f"_{name}", weight)
 
     def _parameter_shape(self, input_shape):
         if self.shared_axes is None:
             # The published constraint takes a norm along axis 0, which a 0-d weight has not got.
-            return (1,) if self.parameterization == "published" else ()
+            return (1,) if self.published else ()
         rank = len(input_shape)
         shared = {axis % rank for axis in self.shared_axes if -rank <= axis < rank}
         shape = tuple(1 if axis in shared else input_shape[axis] for axis in range(1, rank))
         if len(shared) != len(self.shared_axes) or 0 in shared or None in shape:
             raise UserError(
-                f"shared_axes={self.shared_axes} does not fit an input of shape "
-                f"{tuple(input_shape)}: name every axis of unknown size, and only axes 1 to "
-                f"{rank - 1}."
+                f"shared_axes={self.shared_axes} does not fit {tuple(input_shape)}, the input's "
+                f"shape: name every axis of unknown size, and only axes 1 to {rank - 1}."
             )
         return shape
 
+    def _start(self, name):
+        return _STARTS[name] if self.values[name] is None else self.values[name]
+
     def _defaults(self, name):
         """Initializer and constraint of the stored weight when the caller gave none."""
-        value, constraint = self.values[name], None
-        if self.parameterization == "published":
-            if name == "alpha":
-                value, constraint = self._published_logit(), constraints.MinMaxNorm(0.0, 1.0)
-            elif name == "beta":
-                constraint = Clip(0.1, 10.0)
-                if value is None:
-                    return initializers.GlorotUniform(), constraint
-        if value is None:
-            value = self.free_values[name]
-        return initializers.Constant(value), constraint
+        if self.published and name == "alpha":
+            return initializers.Constant(self._published_logit()), constraints.MinMaxNorm(0.0, 1.0)
+        published = self.published and name == "beta"
+        drawn = published and self.values[name] is None
+        start = initializers.GlorotUniform() if drawn else initializers.Constant(self._start(name))
+        bounds = (0.1, 10.0) if published else self.bounds.get(name)
+        return start, Clip(*bounds) if bounds else None
 
     def _published_logit(self):
-        alpha = self.free_values["alpha"] if self.values["alpha"] is None else self.values["alpha"]
+        alpha = self._start("alpha")
         logit = np.log(alpha / (1.0 - alpha)) if 0.0 < alpha < 1.0 else np.inf
         if abs(logit) > 1.0:
-            raise UserError(
-                f"The published parameterization holds alpha within [0.2689, 0.7311], so it cannot "
-                f'start at {alpha:g}: choose a value inside or use parameterization="free".'
-            )
+            inside = "within [0.2689, 0.7311]"
+            raise UserError(f'{alpha=:g} needs parameterization="free": published starts {inside}.')
         return float(logit)
 
     def _tensors(self):
@@ -145,7 +141,7 @@ class LearnableActivation(keras.layers.Layer):
                 # the variable's memory, and without XLA the update of one parameter can overtake
                 # the gradient of another, which then uses the new value (seen in TensorFlow 2.21).
                 tensor = ops.maximum(tensor, _LOWEST)
-            if name == "alpha" and self.parameterization == "published":
+            if name == "alpha" and self.published:
                 tensor = ops.sigmoid(tensor)
             tensors[name] = tensor
         return tensors
@@ -154,9 +150,7 @@ class LearnableActivation(keras.layers.Layer):
         """The parameters as they enter the formula: name -> NumPy array (0-d for one scalar)."""
         if not self.built:
             if self.shared_axes is not None:
-                raise UserError(
-                    "Call or build the layer once: its parameters take their shape from the input."
-                )
+                raise UserError("Call the layer once: its parameters get their shape from x.")
             self.build(())
         return {name: ops.convert_to_numpy(t) for name, t in self._tensors().items()}
 
@@ -164,137 +158,109 @@ class LearnableActivation(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        config = {
-            **super().get_config(),
-            **self.values,
-            "parameterization": self.parameterization,
-            "shared_axes": self.shared_axes,
-            "trainable_parameters": list(self.trainable_parameters),
+        custom = {
+            key: None if item is None else _KINDS[key.split("_")[1]].serialize(item)
+            for key, item in self.custom.items()
         }
-        for key, item in self.custom.items():
-            config[key] = None if item is None else _KINDS[key.split("_")[1]].serialize(item)
-        return config
-
-
-_KINDS = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
-
-
-def _check_choice(what, value, valid):
-    if value not in valid:
-        raise UserError(f"Unknown {what} {value!r}: choose one of {', '.join(valid)}.")
+        custom |= {f"{name}_bounds": pair for name, pair in self.bounds.items()}
+        custom |= {key: getattr(self, key) for key in ("parameterization", "shared_axes")}
+        custom["trainable_parameters"] = list(self.trainable_parameters)
+        return {**super().get_config(), **self.values, **custom}
 
 
 def _check_value(name, value):
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise UserError(f"{name} must be a number, not {value!r}.")
-    if not np.isfinite(value):
-        raise UserError(f"{name} must be finite, not {value!r}.")
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value):
+        raise UserError(f"{name} must be a finite number, not {value!r}.")
     return float(value)
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@_registered
 class SGBlend(LearnableActivation):
     """SG-Blend: f(x) = alpha (x s(beta x) - gamma) + (1 - alpha) GELU(x), s the logistic function.
 
     Sarkar, Gala, Tripathi, "SG-Blend", NeurIPS 2025 (arXiv 2505.23942).  The gradient is written by
-    hand and keeps only x (see `sgblend_utils.activations.kernels`).
+    hand and keeps only x.  Other arguments: see `LearnableActivation`.
 
     Args:
         alpha, beta, gamma: initial effective values.  None means 0.5, 1 and 0, except that the
             published parameterization then draws beta at random.  alpha may be exactly 0 or 1.
-        gelu: ``"erf"`` (exact), ``"tanh"`` or ``"sigmoid"`` (x s(1.702 x), as in the published
-            code).
-        parameterization, shared_axes, trainable_parameters, **kwargs: see `LearnableActivation`.
-
-    Input and output: floating point tensors of any equal shape.
+        gelu: ``"erf"`` (exact), ``"tanh"``, or ``"sigmoid"`` (x s(1.702 x), as published).
     """
 
     parameters = ("alpha", "beta", "gamma")
 
-    def __init__(
-        self,
-        alpha=0.5,
-        beta=None,
-        gamma=0.0,
-        *,
-        parameterization="free",
-        gelu="erf",
-        shared_axes=None,
-        trainable_parameters=None,
-        **kwargs,
-    ):
-        _check_choice("GELU form", gelu, GELU_FORMS)
-        values = {"alpha": alpha, "beta": beta, "gamma": gamma}
-        super().__init__(values, parameterization, shared_axes, trainable_parameters, **kwargs)
+    def __init__(self, alpha=0.5, beta=None, gamma=0.0, *, gelu="erf", **kwargs):
+        choose("GELU form", gelu, CHOICES["gelu"])
+        super().__init__({"alpha": alpha, "beta": beta, "gamma": gamma}, **kwargs)
         self.gelu = gelu
 
     def call(self, inputs):
         function = blended_gate(self.gelu, self.trainable_parameters)
-        t = self._tensors()
-        return function(_floating(inputs, self.compute_dtype), t["alpha"], t["beta"], t["gamma"])
+        return function(_floating(inputs, self.compute_dtype), *self._tensors().values())
 
     def get_config(self):
         return {**super().get_config(), "gelu": self.gelu}
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@_registered
 class SSwish(LearnableActivation):
-    """SSwish: f(x) = x s(beta x) - gamma, with beta and gamma learned (start: 1 and 0).
-
-    Arguments as in `SGBlend`, without alpha and gelu.
-    """
+    """SSwish: f(x) = x s(beta x) - gamma, with beta and gamma learned (start: 1 and 0)."""
 
     parameters = ("beta", "gamma")
 
-    def __init__(
-        self,
-        beta=None,
-        gamma=0.0,
-        *,
-        parameterization="free",
-        shared_axes=None,
-        trainable_parameters=None,
-        **kwargs,
-    ):
-        values = {"beta": beta, "gamma": gamma}
-        super().__init__(values, parameterization, shared_axes, trainable_parameters, **kwargs)
+    def __init__(self, beta=None, gamma=0.0, **kwargs):
+        super().__init__({"beta": beta, "gamma": gamma}, **kwargs)
 
     def call(self, inputs):
         function = blended_gate(None, self.trainable_parameters)
-        t = self._tensors()
-        absent = ops.zeros_like(t["beta"])
-        gamma = t.get("gamma", absent)
-        return function(_floating(inputs, self.compute_dtype), absent, t["beta"], gamma)
+        beta, *gamma = self._tensors().values()
+        absent = ops.zeros_like(beta)
+        return function(_floating(inputs, self.compute_dtype), absent, beta, *(gamma or [absent]))
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@_registered
 class Swish(SSwish):
-    """Swish with learned beta: f(x) = x s(beta x) (Ramachandran, Zoph, Le 2017); beta starts at 1.
-
-    Arguments as in `SSwish`, without gamma.
-    """
+    """Swish: f(x) = x s(beta x), with beta learned (start: 1)."""
 
     parameters = ("beta",)
 
-    def __init__(
-        self,
-        beta=None,
-        *,
-        parameterization="free",
-        shared_axes=None,
-        trainable_parameters=None,
-        **kwargs,
-    ):
-        LearnableActivation.__init__(
-            self, {"beta": beta}, parameterization, shared_axes, trainable_parameters, **kwargs
-        )
+    def __init__(self, beta=None, **kwargs):
+        super().__init__(beta, **kwargs)
 
 
 def _floating(inputs, dtype):
     """Integers have no gradient and no logistic function: take them in the layer's dtype."""
     inputs = ops.convert_to_tensor(inputs)
-    if keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
-        return inputs
-    return ops.cast(inputs, dtype)
+    known = keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype))
+    return inputs if known else ops.cast(inputs, dtype)
+
+
+@_registered
+class ChannelPReLU(keras.layers.PReLU):
+    """PReLU with one slope per channel from 1/4 on, as He et al. (2015) use it.
+
+    Keras's own has one per element of the input, whose number a sequence's length leaves open.
+    """
+
+    def __init__(self, alpha_initializer=None, **kwargs):
+        super().__init__(alpha_initializer or initializers.Constant(0.25), **kwargs)
+
+    def build(self, input_shape):
+        if self.shared_axes is None:
+            self.shared_axes = list(range(1, len(input_shape) - 1))
+        super().build(input_shape)
+
+
+@_registered
+def serf(x):
+    """Serf: x erf(softplus(x)) (Nag et al. 2021)."""
+    return x * ops.erf(ops.softplus(x))
+
+
+def learnable_activations(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """The layers of `model`, at any depth, that have `effective_parameters`, by their path."""
+    layers = model._flatten_layers(include_self=False)
+    return {layer.path: layer for layer in layers if hasattr(layer, "effective_parameters")}

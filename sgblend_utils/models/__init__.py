@@ -1,1 +1,1 @@
-"""Networks whose activation is chosen by name, one fresh layer per site."""
+"""Networks whose activation is chosen by a spec, one fresh layer per site."""

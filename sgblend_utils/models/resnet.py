@@ -1,34 +1,30 @@
 """Residual networks for small images, with an activation layer of its own at every site.
 
 Post-activation blocks (He et al. 2016, "Deep Residual Learning for Image Recognition") and the stem
-for small images: one 3 x 3 convolution, no pooling.  Every kernel has its own seed, so that two
-networks which differ only in their activation start from the same weights.
+for small images: one 3 x 3 convolution, no pooling.  Every kernel has its own seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
+from keras.initializers import GlorotUniform, HeNormal
 
-from sgblend_utils.activations import make_activation
 from sgblend_utils.errors import UserError
-from sgblend_utils.models.transformer import PACKAGE, seed_stream
+from sgblend_utils.models.layers import PACKAGE, Activations, seed_stream
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one network of the family from another.
+    """Channels of the first stage, of which each later one has twice as many; blocks of each stage.
 
-    Attributes:
-        width: channels of the first stage; each later stage has twice as many, on half the pixels.
-        depths: blocks of each stage.
-        bottleneck: blocks 1x1, 3x3, 1x1 that put out four times their width, not two 3x3.
-        projection: where shapes change, the shortcut is a 1x1 convolution (He et al.'s option B),
-            not the subsampled input with zeros for the new channels (option A, no parameters).
+    A block is two 3x3, or with `bottleneck` 1x1, 3x3, 1x1 that put out four times their width.
+    Where shapes change, the shortcut is the subsampled input with zeros for the new channels (He et
+    al.'s option A, no parameters), or with `projection` a 1x1 convolution (option B).
     """
 
     width: int
@@ -44,49 +40,31 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": Architecture(64, (2, 2, 2, 2), projection=True),
     "resnet50": Architecture(64, (3, 4, 6, 3), bottleneck=True, projection=True),
 }
-"""Name -> network."""
-
 EXPANSION = 4  # output channels of a bottleneck block over its width
 
 
 class Builder:
-    """Adds layers with names, seeds and a dtype policy; keeps what activations were made.
+    """Adds layers with names, seeds and a dtype policy; `sites` are the activations it made."""
 
-    Args:
-        activation: a name from `sgblend_utils.activations.ACTIVATIONS`.
-        seeds: one for each kernel.
-        dtype: of the layers, such as "float32" or "mixed_bfloat16".
-    """
-
-    def __init__(self, activation: str, seeds: Iterator[int], dtype: str):
-        self.activation, self.seeds, self.dtype = activation, seeds, dtype
-        self.sites: dict[str, keras.layers.Layer] = {}
+    def __init__(self, activation: str, seed: int, dtype: str):
+        self.activations, self.seeds = Activations(activation, seed), seed_stream(seed)
+        self.dtype, self.sites = dtype, {}
 
     def convolve(self, x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
         """Convolution without bias and batch normalisation: (B, H, W, c) -> (B, H', W', C)."""
         if kernel > 1:  # as in the literature, where stride 2 pads the first row, not the last
             x = keras.layers.ZeroPadding2D(kernel // 2, dtype=self.dtype, name=f"{name}_pad")(x)
-        x = keras.layers.Conv2D(
-            channels,
-            kernel,
-            strides=stride,
-            use_bias=False,
-            kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
-            dtype=self.dtype,
-            name=f"{name}_conv",
-        )(x)
-        return keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, dtype=self.dtype, name=f"{name}_norm"
-        )(x)
+        drawn = {"use_bias": False, "kernel_initializer": HeNormal(seed=next(self.seeds))}
+        options = {"dtype": self.dtype, "name": f"{name}_conv"}
+        x = keras.layers.Conv2D(channels, kernel, stride, **drawn, **options)(x)
+        norm = {"momentum": 0.9, "epsilon": 1e-5, "dtype": self.dtype, "name": f"{name}_norm"}
+        return keras.layers.BatchNormalization(**norm)(x)
 
     def activate(self, x: Any, name: str) -> Any:
-        """A fresh activation layer."""
-        layer = make_activation(self.activation, name=f"{name}_activation", dtype=self.dtype)
-        self.sites[name] = layer
-        return layer(x)
+        self.sites[name] = self.activations.make(f"{name}_activation", dtype=self.dtype)
+        return self.sites[name](x)
 
     def block(self, x: Any, width: int, stride: int, spec: Architecture, name: str) -> Any:
-        """One residual block."""
         shortcut, out = x, width * (EXPANSION if spec.bottleneck else 1)
         # (channels, kernel, stride); the stride of a bottleneck is at its 3x3, as is usual now.
         plan = [(width, 3, stride), (width, 3, 1)]
@@ -100,9 +78,9 @@ class Builder:
             if spec.projection:
                 shortcut = self.convolve(shortcut, out, 1, stride, f"{name}_shortcut")
             else:
-                shortcut = shortcut[:, ::stride, ::stride]
                 new = out - shortcut.shape[-1]
-                shortcut = ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
+                channels = ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2))
+                shortcut = ops.pad(shortcut[:, ::stride, ::stride], channels)
         return self.activate(keras.layers.Add(dtype=self.dtype)([shortcut, x]), f"{name}_out")
 
 
@@ -115,9 +93,7 @@ class ResNet(keras.Model):
 
     Args:
         architecture: a key of `ARCHITECTURES`.
-        image_shape: (H, W, C).
-        classes: number of classes.
-        activation: a name from `sgblend_utils.activations.ACTIVATIONS`.
+        activation: a spec, see `sgblend_utils.zoo`.
         width: channels of the first stage; None takes the architecture's own.
         mean, variance: of each channel, in pixel units; None leaves pixels / 255.
         seed: of the initial weights.
@@ -137,52 +113,34 @@ class ResNet(keras.Model):
         precision: str = "float32",
         **kwargs: Any,
     ):
+        settings = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
         if architecture not in ARCHITECTURES:
-            raise UserError(
-                f"Unknown network {architecture!r}: choose one of {', '.join(ARCHITECTURES)}."
-            )
-        channels = image_shape[-1]
-        mean = [0.0] * channels if mean is None else [float(value) for value in mean]
-        variance = [255.0**2] * channels if variance is None else [float(v) for v in variance]
-        spec = ARCHITECTURES[architecture]
-        width = spec.width if width is None else width
-        build = Builder(activation, seed_stream(seed), precision)
+            known = ", ".join(ARCHITECTURES)
+            raise UserError(f"Unknown network {architecture!r}: choose one of {known}.")
+        spec, channels = ARCHITECTURES[architecture], image_shape[-1]
+        width = width or spec.width
+        settings |= {
+            "width": width,
+            "mean": [0.0] * channels if mean is None else [float(m) for m in mean],
+            "variance": [255.0**2] * channels if variance is None else [float(v) for v in variance],
+        }
+        build = Builder(activation, seed, precision)
         inputs = keras.Input(tuple(image_shape), name="pixels", dtype="float32")
-        x = keras.layers.Normalization(mean=mean, variance=variance, dtype="float32")(inputs)
+        statistics = {name: settings[name] for name in ("mean", "variance")}
+        x = keras.layers.Normalization(**statistics, dtype="float32")(inputs)
         x = build.activate(build.convolve(x, width, 3, 1, "stem"), "stem")
         for stage, depth in enumerate(spec.depths):
             for i in range(depth):
-                stride = 2 if stage > 0 and i == 0 else 1
-                x = build.block(x, width * 2**stage, stride, spec, f"stage_{stage + 1}_{i}")
+                shape = (width * 2**stage, 2 if stage > 0 and i == 0 else 1)
+                x = build.block(x, *shape, spec, f"stage_{stage + 1}_{i}")
         x = keras.layers.GlobalAveragePooling2D(dtype=precision, name="pool")(x)
-        outputs = keras.layers.Dense(
-            classes,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=next(build.seeds)),
-            dtype="float32",
-            name="head",
-        )(x)
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        self.sites = build.sites
-        self.settings = {
-            "architecture": architecture,
-            "image_shape": list(image_shape),
-            "classes": classes,
-            "activation": activation,
-            "width": width,
-            "mean": mean,
-            "variance": variance,
-            "seed": seed,
-            "precision": precision,
-        }
+        glorot = GlorotUniform(seed=next(build.seeds))
+        head = keras.layers.Dense(classes, kernel_initializer=glorot, dtype="float32", name="head")
+        super().__init__(inputs=inputs, outputs=head(x), **kwargs)
+        self.sites, self.settings = build.sites, settings
 
     def get_config(self) -> dict[str, Any]:
-        """Everything needed to build the same network again."""
         return {"name": self.name, **self.settings}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ResNet:
-        """The network of a `get_config`."""
-        return cls(**config)
 
     def activation_sites(self) -> dict[str, tuple[keras.layers.Layer, str]]:
         """Every activation layer by site name, with the name of the input that it follows."""

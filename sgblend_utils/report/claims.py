@@ -1,190 +1,87 @@
-"""The ledger: each published claim, what the store's records say about it, and the verdict."""
+"""The ledger: each published claim, what the store's records say about it, and the outcome."""
 
-from __future__ import annotations
-
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from sgblend_utils import stats
-from sgblend_utils.report.conditions import BY_NAME, Condition
+from sgblend_utils.report.experiments import BY_NAME, Experiment
 from sgblend_utils.report.tables import comparable, interval, number, published
-from sgblend_utils.style import LABELS
 
-NO_RECORDS = "no records yet"
-BY_CODE = "asserted in code"
-VERDICTS = ("reproduced", "not reproduced", "undecided", NO_RECORDS, BY_CODE)
-
+NO_RECORDS, BY_CODE = "no records yet", "asserted in code"
+OUTCOMES = ("reproduced", "not reproduced", "undecided", NO_RECORDS, BY_CODE)
+WORST = ("not reproduced", "undecided", "reproduced")
+COLUMNS = ["experiment", "seeds", "difference", "low", "high", "level", "p_exact", "p_smallest"]
+COLUMNS += ["detectable", "outcome", "records"]
 RULES = """\
-A claim is *reproduced* if the interval of the mean paired difference excludes zero on the claimed
-side and leaves room for the claimed size; *not reproduced* if the interval excludes the claimed
-side or a difference of the claimed size; otherwise *undecided*. With one seed there is no
-interval, and below BLEU 5 no BLEU is compared. The interval is Student's t over seeds at 95 %,
-corrected (Bonferroni) for all claims on the same metric under the same condition. *Detectable* is
-the true difference that as many seeds would have found with 80 % power."""
+Each difference is a mean over paired seeds with Student's t interval at 95 %, corrected
+(Bonferroni) for all claims on the same metric in the same experiment. A claim is *reproduced* if
+the interval excludes zero on the claimed side and does not exclude the claimed size. It is *not
+reproduced* if the interval excludes the claimed side, or a difference as large as claimed. All else
+is *undecided*: with one seed there is no interval, and below BLEU 5 no BLEU decides anything. The
+*smallest detectable* difference is the true one that as many seeds find with 80 % power."""
 
 
-def load_claims() -> pd.DataFrame:
-    """`data/published/claims.csv`, a row per claim."""
-    return published("claims")
-
-
-def ledger(found: list[Condition], claims: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row per claim and condition that has records for it; a row without numbers where none has.
-
-    Columns: those of the claims, then `condition`, `seeds`, `difference` (mean, activation −
-    baseline), `low`, `high` at `level`, `p_exact` and `p_smallest` (sign flips), `detectable` (with
-    80 % power at that level), `verdict`, `records` (the keys used).
-    """
-    claims = load_claims() if claims is None else claims
+def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row per claim and experiment with records for it, or one without numbers."""
+    claims = published("claims") if claims is None else claims
     rows = []
     for claim in claims.to_dict("records"):
-        tested = [judged for c in found if (judged := judge(claim, c, claims))]
-        nothing = {"verdict": BY_CODE if claim["kind"] == "software" else NO_RECORDS}
-        rows += [{**claim, **judged} for judged in tested or [nothing]]
-    columns = [*claims.columns, "condition", "seeds", "difference", "low", "high", "level"]
-    columns += ["p_exact", "p_smallest", "detectable", "verdict", "records"]
-    return pd.DataFrame(rows).reindex(columns=columns)
+        tests = [examine(claim, one, claims) for one in found if claim["task"] == one.task]
+        nothing = {"outcome": BY_CODE if claim["kind"] == "software" else NO_RECORDS}
+        rows += [{**claim, **row} for row in [row for row in tests if row] or [nothing]]
+    return pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS])
 
 
-def judge(claim: dict[str, Any], condition: Condition, claims: pd.DataFrame) -> dict | None:
-    """What one condition says about one claim; None if it has no records for it."""
-    if claim["task"] != condition.task or claim["metric"] not in condition.frame:
-        return None
-    judged = judge_best if claim["kind"] == "best" else judge_difference
-    found = judged(claim, condition, claims)
-    if found and not comparable(condition, claim["metric"]):
-        found["verdict"] = "undecided"
-    return found
+def pairs(claim: dict[str, Any], experiment: Experiment) -> dict[str, pd.Series]:
+    """Whom the claim is about, beside its activation -> differences by seed."""
+    metric, ours, frame = claim["metric"], claim["activation"], experiment.frame
+    others = experiment.activations if claim["kind"] == "best" else [claim["baseline"]]
+    others = [other for other in others if metric in frame and other != ours]
+    rows = {other: stats.paired_differences(frame, metric, ours, other) for other in others}
+    return {other: row for other, row in rows.items() if len(row)}
 
 
-def judge_difference(
-    claim: dict[str, Any], condition: Condition, claims: pd.DataFrame
-) -> dict | None:
-    """A claim about one activation and one baseline."""
-    family = claims[(claims["kind"] == claim["kind"]) & (claims["task"] == claim["task"])]
-    family = family[family["metric"] == claim["metric"]]
-    tested = sum(len(pairs(row, condition)) > 0 for row in family.to_dict("records"))
-    differences = pairs(claim, condition)
-    if not len(differences):
-        return None
-    level = 1 - (1 - stats.LEVEL) / tested
-    low, high = stats.mean_interval(differences, level)
-    shifted = (low - claim["bound"], high - claim["bound"])
-    return {
-        "condition": condition.name,
-        "seeds": len(differences),
-        "difference": differences.mean(),
-        "low": low,
-        "high": high,
-        "level": level,
-        "p_exact": stats.sign_flip_test(differences - claim["bound"]),
-        "p_smallest": stats.smallest_p(len(differences)),
-        "detectable": stats.detectable_difference(differences.std(), len(differences), level=level),
-        "verdict": stats.verdict(shifted, int(claim["side"]), claim["size"]),
-        "records": keys(condition, [claim["activation"], claim["baseline"]], differences.index),
-    }
-
-
-def judge_best(claim: dict[str, Any], condition: Condition, _: pd.DataFrame) -> dict | None:
-    """Whether an activation beats every other; as many others as claimed must have been run.
-
-    It is reproduced if it is better than each, not reproduced if another is better than it.
-    """
-    table = stats.compare(
-        condition.frame,
-        claim["metric"],
-        claim["activation"],
-        better=BY_NAME[claim["metric"]].better,
-    )
-    if table.empty:
-        return None
-    others = [
-        stats.verdict((-row.high_corrected, -row.low_corrected), int(claim["side"]))
-        for row in table.itertuples()
-    ]
-    if "not reproduced" in others:
-        outcome = "not reproduced"
-    else:
-        enough = len(others) >= claim["size"] and set(others) == {"reproduced"}
-        outcome = "reproduced" if enough else "undecided"
-    return {
-        "condition": condition.name,
-        "seeds": int(table["seeds"].min()),
-        "level": 1 - (1 - stats.LEVEL) / len(table),
-        "verdict": outcome,
-        "records": keys(condition, [claim["activation"], *table.index]),
-    }
-
-
-def pairs(claim: dict[str, Any], condition: Condition) -> pd.Series:
-    """The claim's differences by seed under a condition."""
-    return stats.paired_differences(
-        condition.frame, claim["metric"], claim["activation"], claim["baseline"]
-    )
-
-
-def keys(condition: Condition, activations: list[str], seeds: Any = None) -> str:
-    """Keys of the runs of these activations and seeds."""
-    frame = condition.frame[condition.frame["activation"].isin(activations)]
-    frame = frame if seeds is None else frame[frame["seed"].isin(seeds)]
-    return " ".join(frame["key"])
+def examine(claim: dict[str, Any], experiment: Experiment, claims: pd.DataFrame) -> dict[str, Any]:
+    """The ledger's columns; empty without records.  To be best is to be better than each other."""
+    if not (found := pairs(claim, experiment)):
+        return {}
+    best, frame, side = claim["kind"] == "best", experiment.frame, int(claim["side"])
+    alike = claims.merge(pd.DataFrame([claim])[["kind", "task", "metric"]]).to_dict("records")
+    level = 1 - (1 - stats.LEVEL) / sum(len(pairs(row, experiment)) for row in alike)
+    shifted = [stats.mean_interval(row - claim["bound"], level) for row in found.values()]
+    outcomes = [stats.outcome(ends, side, 0 if best else claim["size"]) for ends in shifted]
+    outcomes += ["undecided"] * (best and len(found) < claim["size"])
+    first, *_ = found.values()
+    used = frame["activation"].isin([claim["activation"], *found])
+    used &= best | frame["seed"].isin(first.index)
+    row = {"experiment": experiment.name, "seeds": min(map(len, found.values())), "level": level}
+    decided = comparable(experiment, claim["metric"])
+    row["outcome"] = min(outcomes, key=WORST.index) if decided else "undecided"
+    row["records"] = " ".join(frame.loc[used, "key"])
+    if not best:
+        row |= dict(zip(("low", "high"), stats.mean_interval(first, level), strict=True))
+        row |= {"difference": first.mean(), "p_smallest": stats.smallest_p(len(first))}
+        row["p_exact"] = stats.sign_flip_test(first - claim["bound"])
+        row["detectable"] = stats.detectable_difference(first.std(), len(first), level)
+    return row
 
 
 def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The ledger to read."""
     rows = []
-    for row in table.to_dict("records"):
-        metric = BY_NAME.get(row["metric"])
-        digits = metric.digits if metric else 0
-        measured = number(row["difference"], digits, sign=True)
-        if not math.isnan(row["low"]):
-            measured += f" {interval(row['low'], row['high'], digits)}"
-        seeds = row["seeds"]
-        known = isinstance(row["condition"], str)
-        rows.append(
-            {
-                "claim": row["statement"],
-                "measured under": row["condition"] if known else "–",
-                "seeds": str(int(seeds)) if known else "–",
-                "difference": measured,
-                "detectable": number(row["detectable"], digits),
-                "verdict": f"**{row['verdict']}**",
-            }
-        )
+    for row in table.astype({"experiment": object}).fillna({"experiment": "–"}).itertuples():
+        digits = BY_NAME[row.metric].digits if row.metric in BY_NAME else 0
+        difference = number(row.difference, digits, sign=True)
+        out = {"claim": row.statement, "measured in": row.experiment, "seeds": number(row.seeds, 0)}
+        out["difference"] = f"{difference} {interval(row.low, row.high, digits)}".removesuffix(" –")
+        out["smallest detectable"] = number(row.detectable, digits)
+        rows.append(out | {"outcome": f"**{row.outcome}**"})
     return pd.DataFrame(rows)
 
 
-def sentence(row: dict[str, Any]) -> str:
-    """One row of the ledger in words."""
-    if row["verdict"] in (NO_RECORDS, BY_CODE):
-        return f"{row['statement']}: {row['verdict']}."
-    if row["kind"] == "best":
-        return f"{row['statement']} ({row['condition']}): {row['verdict']}."
-    metric = BY_NAME[row["metric"]]
-    ours, theirs = (LABELS.get(row[name], row[name]) for name in ("activation", "baseline"))
-    text = (
-        f"{row['statement']}: {row['verdict']}. {ours} minus {theirs} in {metric.label} is "
-        f"{number(row['difference'], metric.digits, sign=True)}"
-    )
-    if math.isnan(row["low"]):
-        return f"{text} with one seed ({row['condition']})."
-    between = interval(row["low"], row["high"], metric.digits)
-    text += (
-        f", {100 * row['level']:.3g} % interval {between} "
-        f"({row['condition']}, {int(row['seeds'])} seeds)"
-    )
-    if math.isnan(row["detectable"]):
-        return f"{text}, the same for every seed."
-    found = number(row["detectable"], metric.digits)
-    return f"{text}; a difference of {found} would have been found with 80 % power."
-
-
 def summary(table: pd.DataFrame) -> str:
-    """How many claims got which verdict, in one sentence."""
-    counts = table["verdict"].value_counts()
-    parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
-    claims = table["claim"].nunique()
+    counts, claims = table["outcome"].value_counts(), table["claim"].nunique()
+    parts = [f"{counts[name]} {name}" for name in OUTCOMES if name in counts]
     tests = "" if len(table) == claims else f" in {len(table)} tests"
     return f"Of {claims} published claims{tests}: {', '.join(parts)}."

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import sympy as sp
 
-from sgblend_utils.theory.expressions import alpha, beta, gamma, sgblend, x
+from sgblend_utils.theory.expressions import sgblend, symbols
 from sgblend_utils.theory.mean_field import gaussian_rule
-
-PARAMETERS = ("alpha", "beta", "gamma")
 
 
 @functools.cache
 def _gradient(form):
-    expressions = [sgblend(form).diff(symbol) for symbol in (alpha, beta, gamma)]
-    return sp.lambdify((x, alpha, beta, gamma), expressions, modules=["scipy", "numpy"], cse=True)
+    expressions = [sgblend(form).diff(symbol) for symbol in symbols[1:]]
+    return sp.lambdify(symbols, expressions, modules=["scipy", "numpy"], cse=True)
 
 
 def parameter_gradient(
@@ -28,9 +26,7 @@ def parameter_gradient(
 ) -> np.ndarray:
     """grad_theta f at `points`: array (3, *points.shape), rows alpha, beta, gamma."""
     points = np.asarray(points, dtype=float)
-    return np.stack(
-        [np.broadcast_to(row, points.shape) for row in _gradient(gelu)(points, a, b, c)]
-    )
+    return np.stack([row + 0.0 * points for row in _gradient(gelu)(points, a, b, c)])
 
 
 def fisher_matrix(
@@ -50,25 +46,15 @@ def profiled(matrix: np.ndarray) -> np.ndarray:
 def condition_number(matrix: np.ndarray) -> float:
     """Largest over smallest eigenvalue of a symmetric matrix; infinite when singular."""
     values = np.linalg.eigvalsh(matrix)
-    if values[0] <= 1e-13 * values[-1]:
-        return float("inf")
-    return float(values[-1] / values[0])
+    return float("inf") if values[0] <= 1e-13 * values[-1] else float(values[-1] / values[0])
 
 
 def condition_map(
-    alphas: Sequence[float],
-    betas: Sequence[float],
-    sigma: float = 1.0,
-    gelu: str = "erf",
-    c: float = 0.0,
+    alphas: Sequence[float], betas: Sequence[float], sigma: float = 1.0, gelu: str = "erf", c=0.0
 ) -> np.ndarray:
     """log10 of the condition number of the 3 x 3 matrix: array (len(betas), len(alphas))."""
-    return np.asarray(
-        [
-            [np.log10(condition_number(fisher_matrix(a, b, c, sigma, gelu))) for a in alphas]
-            for b in betas
-        ]
-    )
+    matrices = [[fisher_matrix(a, b, c, sigma, gelu) for a in alphas] for b in betas]
+    return np.log10([[condition_number(matrix) for matrix in row] for row in matrices])
 
 
 def alpha_signal(b: float, sigma: float = 1.0, gelu: str = "erf") -> float:

@@ -7,7 +7,7 @@ and biases of variance sigma_b^2, their variance q and the correlation c of two 
     c' = (sigma_w^2 E[f(u) f(v)] + sigma_b^2) / q'      (u, v Gaussian, variance q, correlation c),
 
 and the squared gradient norm grows by chi_1 = sigma_w^2 E[f'(sqrt(q) z)^2] from layer to layer
-(Poole et al. 2016; Schoenholz et al. 2017).
+(Poole et al. 2016; Schoenholz et al. 2017).  `gain` is sigma_w, `bias_variance` sigma_b^2.
 """
 
 import functools
@@ -20,13 +20,7 @@ from scipy import optimize
 from sgblend_utils.errors import UserError
 from sgblend_utils.theory.expressions import KINKS, closed_form
 
-Function = Callable[[np.ndarray], np.ndarray]
 _REACH = 9.0  # standard deviations; the normal has 2e-19 of its mass outside
-
-
-@functools.cache
-def _panel(order: int):
-    return np.polynomial.legendre.leggauss(order)
 
 
 @functools.lru_cache(maxsize=512)
@@ -36,20 +30,18 @@ def gaussian_rule(breaks: tuple[float, ...] = ()) -> tuple[np.ndarray, np.ndarra
     Gauss-Legendre panels of half a standard deviation, split at `breaks`, so that functions with
     kinks there are integrated as exactly as smooth ones.
     """
-    edges = np.unique(
-        np.concatenate([np.linspace(-_REACH, _REACH, 37), [b for b in breaks if abs(b) < _REACH]])
-    )
-    nodes, weights = _panel(12)
+    inside = [b for b in breaks if abs(b) < _REACH]
+    edges = np.unique(np.concatenate([np.linspace(-_REACH, _REACH, 37), inside]))
+    nodes, weights = np.polynomial.legendre.leggauss(12)
     half = np.diff(edges)[:, None] / 2
     z = (edges[:-1, None] + half + half * nodes).ravel()
-    w = (half * weights).ravel() * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    return z, w
+    return z, (half * weights).ravel() * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
 
 
-def gaussian_mean(function: Function, q: float = 1.0, kinks: tuple[float, ...] = ()) -> float:
+def gaussian_mean(function: Callable, q: float = 1.0, kinks: tuple[float, ...] = ()) -> float:
     """E[function(sqrt(q) z)] for a standard normal z; `kinks` are points of the argument."""
     if q <= 0:
-        raise UserError(f"The variance q must be positive, not {q:g}.")
+        raise UserError(f"The variance q is {q:g}; give a positive number.")
     z, w = gaussian_rule(tuple(k / np.sqrt(q) for k in kinks))
     return float(w @ function(np.sqrt(q) * z))
 
@@ -61,13 +53,13 @@ def moments(name: str, q: float = 1.0, **parameters) -> dict[str, float]:
         ``mean`` E[f], ``second`` E[f^2], ``slope`` E[f'^2], and ``growth`` d E[f^2] / dq, which is
         E[u f f'] / q and, for smooth f, E[f'^2] + E[f f''].
     """
-    value, slope = closed_form(name, 0, **parameters), closed_form(name, 1, **parameters)
-    kinks = KINKS.get(name, ())
+    value, slope = (closed_form(name, order, **parameters) for order in (0, 1))
+    mean = functools.partial(gaussian_mean, q=q, kinks=KINKS.get(name.partition("(")[0], ()))
     return {
-        "mean": gaussian_mean(value, q, kinks),
-        "second": gaussian_mean(lambda u: value(u) ** 2, q, kinks),
-        "slope": gaussian_mean(lambda u: slope(u) ** 2, q, kinks),
-        "growth": gaussian_mean(lambda u: u * value(u) * slope(u), q, kinks) / q,
+        "mean": mean(value),
+        "second": mean(lambda u: value(u) ** 2),
+        "slope": mean(lambda u: slope(u) ** 2),
+        "growth": mean(lambda u: u * value(u) * slope(u)) / q,
     }
 
 
@@ -93,7 +85,7 @@ class Criticality:
 
 
 def criticality(name: str, q: float = 1.0, **parameters) -> Criticality:
-    """Solve chi_1 = 1 at variance `q` (see `Criticality`)."""
+    """Solve chi_1 = 1 at variance `q`."""
     m = moments(name, q, **parameters)
     return Criticality(
         gain=m["slope"] ** -0.5,
@@ -114,13 +106,11 @@ def half_stable_point(name: str, **parameters) -> tuple[float, Criticality] | No
     """
 
     def excess(q: float) -> float:
-        m = moments(name, q, **parameters)
-        return m["growth"] / m["slope"] - 1.0
+        return criticality(name, q, **parameters).stability - 1.0
 
-    low, high = 0.01, 300.0
-    if not excess(low) > 1e-9 > -1e-9 > excess(high):
+    if not excess(0.01) > 1e-9 > -1e-9 > excess(300.0):
         return None
-    q = float(optimize.brentq(excess, low, high, xtol=1e-10))
+    q = float(optimize.brentq(excess, 0.01, 300.0, xtol=1e-10))
     return q, criticality(name, q, **parameters)
 
 
@@ -135,34 +125,24 @@ def propagate(
     name: str, depth: int, gain: float, bias_variance: float = 0.0, q: float = 1.0, **parameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variance q and growth chi_1 per layer: two arrays of length `depth`, starting at `q`."""
-    variances, growths = [], []
+    layers = []
     for _ in range(depth):
         m = moments(name, q, **parameters)
-        variances.append(q)
-        growths.append(gain**2 * m["slope"])
+        layers.append((q, gain**2 * m["slope"]))
         q = gain**2 * m["second"] + bias_variance
-    return np.asarray(variances), np.asarray(growths)
+    return tuple(np.transpose(layers))
 
 
 def correlation_map(
-    name: str,
-    c: np.ndarray,
-    gain: float,
-    bias_variance: float = 0.0,
-    q: float = 1.0,
-    **parameters,
+    name: str, c: np.ndarray, gain: float, bias_variance: float = 0.0, q: float = 1.0, **parameters
 ) -> np.ndarray:
     """Correlation after one layer for correlations `c` (array in [-1, 1]) at fixed variance `q`."""
-    function = closed_form(name, 0, **parameters)
-    z, w = gaussian_rule()
     c = np.atleast_1d(np.asarray(c, dtype=float))
     if np.any(np.abs(c) > 1):
-        raise UserError("Correlations lie in [-1, 1].")
-    first = function(np.sqrt(q) * z)
-    joint = np.empty_like(c)
-    for i, value in enumerate(c):
-        second = np.sqrt(q) * (value * z[:, None] + np.sqrt(1 - value**2) * z)
-        joint[i] = (w * first) @ (function(second) @ w)
-    return (gain**2 * joint + bias_variance) / variance_map(
-        name, q, gain, bias_variance, **parameters
-    )
+        raise UserError("Give correlations in [-1, 1].")
+    function, (z, w) = closed_form(name, 0, **parameters), gaussian_rule()
+    first = w * function(np.sqrt(q) * z)
+    seconds = (value * z[:, None] + np.sqrt(1 - value**2) * z for value in c)
+    joint = np.array([first @ (function(np.sqrt(q) * second) @ w) for second in seconds])
+    variance = variance_map(name, q, gain, bias_variance, **parameters)
+    return (gain**2 * joint + bias_variance) / variance

@@ -1,0 +1,231 @@
+"""What one run is: task, protocol, preset, activation, seed, settings, and the key that names it.
+
+Settings are frozen dataclasses.  A field's default means "as if the setting did not exist" and
+never changes, so that a record's key, which hashes only what differs from the defaults, outlives
+every setting that is added later.  Presets are values over the defaults; they may change, and the
+records of the old values stay what they were.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+from sgblend_utils import zoo
+from sgblend_utils.errors import UserError
+
+SCHEMA = 2
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def setting(default: Any, valid: Callable[[Any], bool], wanted: str, **more: str) -> Any:
+    """A field with its check and, for the error message, what is wanted in words."""
+    return field(default=default, metadata={"valid": valid, "wanted": wanted, **more})
+
+
+def of_kind(valid: Callable[[Any], bool], wanted: str) -> Callable[..., Any]:
+    return lambda default=None: setting(default, valid, wanted)
+
+
+count = of_kind(is_count, "a positive whole number")
+optional_count = of_kind(lambda x: x is None or is_count(x), "a positive whole number or null")
+number = of_kind(is_number, "a number from 0 on")
+share = of_kind(lambda x: is_number(x) and x < 1, "a number from 0 to below 1")
+flag = of_kind(lambda x: isinstance(x, bool), "true or false")
+boundaries = of_kind(
+    lambda x: isinstance(x, tuple) and all(map(is_count, x)) and list(x) == sorted(set(x)) != [],
+    "a list of increasing positive whole numbers",
+)
+
+
+def at_least(lowest: int, default: int) -> Any:
+    wanted = f"a whole number from {lowest} on"
+    return setting(default, lambda x: isinstance(x, int) and is_number(x) and x >= lowest, wanted)
+
+
+def one_of(*names: str) -> Any:
+    """A word out of a few, the first by default."""
+    return setting(names[0], lambda x: x in names, " or ".join(names))
+
+
+def switch(meaning: str) -> Any:
+    """A protocol switch, off by default; `meaning` is what happens where it is on, in a sentence.
+
+    The published protocols are presets with their switches on.
+    """
+    return setting(False, lambda x: isinstance(x, bool), "true or false", switch=meaning)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of a task's settings; values are checked when they are made.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list):  # as JSON has it
+                value = tuple(value)
+                object.__setattr__(self, f.name, value)
+            if not f.metadata["valid"](value):
+                shown = json.dumps(value, default=str)
+                raise UserError(f"{f.name} is {shown}; give {f.metadata['wanted']}.")
+
+    def override(self, values: Mapping[str, Any]) -> Settings:
+        """The settings with other values for some; a UserError names one that does not exist."""
+        known = [f.name for f in dataclasses.fields(self)]
+        for name in values:
+            if name not in known:
+                raise UserError(f"Unknown setting {name!r}: choose one of {', '.join(known)}.")
+        return dataclasses.replace(self, **values)
+
+    def differing(self, other: Settings | None = None) -> dict[str, Any]:
+        """The values that differ from `other`, by default from the defaults; lists for tuples."""
+        return {
+            f.name: list(value) if isinstance(value, tuple) else value
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != getattr(other or type(self)(), f.name)
+        }
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """The protocol switches that are on."""
+        return tuple(name for name in switch_meanings(type(self)) if getattr(self, name))
+
+
+def switch_meanings(kind: type[Settings]) -> dict[str, str]:
+    """Protocol switch -> what the published protocol does there, in one sentence."""
+    return {
+        f.name: f.metadata["switch"] for f in dataclasses.fields(kind) if "switch" in f.metadata
+    }
+
+
+@functools.cache
+def preset_tables() -> dict[str, Any]:
+    """The file `presets.toml`."""
+    return tomllib.loads(resources.files("sgblend_utils").joinpath("presets.toml").read_text())
+
+
+def stored_presets(task: str, kind: type[Settings]) -> dict[tuple[str, str], Settings]:
+    """(protocol, preset) -> settings of a task, from `presets.toml`."""
+
+    def values(name: str) -> dict[str, Any]:
+        own: dict[str, Any] = functools.reduce(dict.get, name.split("."), preset_tables())  # type: ignore[arg-type]
+        start = values(own["base"]) if "base" in own else {}
+        if own.get("all_switches"):
+            start = dict.fromkeys(switch_meanings(kind), True)
+        return start | {k: v for k, v in own.items() if k not in ("base", "all_switches")}
+
+    return {
+        (protocol, preset): kind().override(values(f"{task}.{protocol}.{preset}"))
+        for protocol, tables in preset_tables()[task].items()
+        for preset in tables
+    }
+
+
+def choose(kind: str, value: str, valid: Any) -> str:
+    """`value` if it is among `valid`; otherwise a UserError that lists them."""
+    if value not in valid:
+        raise UserError(f"Unknown {kind} {value!r}: choose one of {', '.join(valid)}.")
+    return value
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: what is trained, how, on what, and with which seed.
+
+    Attributes:
+        task, protocol, preset: name the settings.
+        activation: a name of `zoo.ZOO`, with options in brackets if wished:
+            `sgblend(parameterization=published)`.
+        seed: of the initial weights, the data order and dropout; the same for every activation.
+        overrides: settings that differ from the preset's.
+        backend: of Keras; None is the task's own.
+
+    Raises:
+        UserError: a name that does not exist or a value out of its range.
+    """
+
+    task: str
+    activation: str = "sgblend"
+    protocol: str = "sound"
+    preset: str = "mini"
+    seed: int = 0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        presets = self.task_object.presets
+        object.__setattr__(self, "activation", zoo.canonical(self.activation))
+        choose("protocol", self.protocol, dict.fromkeys(protocol for protocol, _ in presets))
+        if (self.protocol, self.preset) not in presets:
+            have = ", ".join(name for protocol, name in presets if protocol == self.protocol)
+            raise UserError(
+                f"There is no {self.preset} preset of {self.task} in the {self.protocol} protocol; "
+                f"choose one of: {have}."
+            )
+        if not is_number(self.seed) or not isinstance(self.seed, int):
+            raise UserError(f"The seed is {self.seed}; give a whole number from 0 on.")
+        if self.backend is None:
+            object.__setattr__(self, "backend", self.task_object.default_backend)
+        choose("backend", str(self.backend), BACKENDS)
+        self.settings  # noqa: B018 - wrong overrides are complained of now
+
+    @property
+    def task_object(self) -> Any:
+        """The task of that name."""
+        # Tasks are found by their files, so that a new one is one file; they import this module.
+        return importlib.import_module("sgblend_utils.tasks").task_named(self.task)
+
+    @cached_property
+    def settings(self) -> Any:
+        """The preset's settings with the overrides."""
+        return self.task_object.presets[self.protocol, self.preset].override(self.overrides)
+
+    def describe(self) -> dict[str, Any]:
+        """The form in which a record stores this; `settings` are those that are not the default."""
+        return {
+            "task": self.task,
+            "version": self.task_object.version,
+            "protocol": self.protocol,
+            "preset": self.preset,
+            "activation": self.activation,
+            "seed": self.seed,
+            "backend": self.backend,
+            "settings": self.settings.differing(),
+        }
+
+    def key(self, rows: str | None = None) -> str:
+        """The run's name: sixteen hex digits; `rows` is the digest of its data, read by default."""
+        rows = self.task_object.rows_digest(self.preset) if rows is None else rows
+        return record_key(self.describe(), rows)
+
+
+def record_key(described: Mapping[str, Any], rows: str) -> str:
+    """Hash of what a run's numbers depend on: `describe` without the preset's name, and the data.
+
+    The preset's values count, its name does not.
+    """
+    identity = {name: value for name, value in described.items() if name != "preset"}
+    text = json.dumps([SCHEMA, identity, rows], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,42 @@
+"""Where files lie, and how they are written; the data themselves are in the modules beside."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedRandom
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The checkout this package is installed from, or the current folder if it is not from one."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def data_root() -> Path:
+    """Folder of the real data: `$SGBLEND_DATA`, else `data/cache`.  It need not exist yet."""
+    chosen = os.environ.get("SGBLEND_DATA")
+    return Path(chosen).expanduser() if chosen else project_root() / "data" / "cache"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BufferedRandom]:
+    """A file that takes the place of `path`, whole, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp's private mode would follow the file
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(content)

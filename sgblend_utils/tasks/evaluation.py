@@ -1,0 +1,183 @@
+"""What a trained translator is scored on, soundly and as the paper's code scores it.
+
+Most flaws of the published evaluation need no training to be mended.  So every run of the published
+protocol stores all evaluations of the same model, and their differences are the evaluation's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from sgblend_utils.data.text import EOS, PAD, UNK, pad, words_of
+from sgblend_utils.decoding import teacher_forced, translate_ids
+from sgblend_utils.metrics import published_bleu, translation_scores
+from sgblend_utils.probes import dead_units, published_dead_share
+from sgblend_utils.tasks.train import Batches
+from sgblend_utils.tasks.translation import DECODING_TOKENS, PairSplit, TranslationSettings
+
+END = "<end>"
+PUBLISHED_SENTENCES = 100  # that the published BLEU is computed of
+PUBLISHED_ROWS = 100  # training rows that the published probe of dead units looks at
+EXAMPLES = 5
+
+
+def decode(model: Any, settings: TranslationSettings, source: Sequence[list[int]]) -> list[Any]:
+    """Free-running translations, as ids without EOS."""
+    return translate_ids(
+        model,
+        source,
+        tokens_per_batch=DECODING_TOKENS,
+        bucket_boundaries=settings.bucket_boundaries,
+        beam=settings.beam,
+        length_penalty=settings.length_penalty,
+    )
+
+
+def real_tokens(batches: Any) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """Inputs of each batch with, by stream, what of them is no padding."""
+    for i in range(len(batches)):
+        inputs = batches[i][0]
+        yield inputs, {stream: ids != PAD for stream, ids in inputs.items()}
+
+
+def examples(pairs: Sequence[tuple[str, str]], outputs: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        {"source": source, "reference": target, "output": output}
+        for (source, target), output in list(zip(pairs, outputs, strict=False))[:EXAMPLES]
+    ]
+
+
+def per_character(nll_sum: float, rows: PairSplit, whole: Sequence[Sequence[int]]) -> float:
+    """Cross-entropy in nats per character of the target text, its end counted as one.
+
+    Of a sentence that was cut, as many characters count as its share of scored tokens; `whole` has
+    the ids of the uncut targets.
+    """
+    shares = [
+        min(1.0, (len(row) - 1) / (len(ids) + 1))
+        for row, ids in zip(rows.target, whole, strict=True)
+    ]
+    characters = sum(s * (len(pair[1]) + 1) for s, pair in zip(shares, rows.pairs, strict=True))
+    return round(nll_sum / characters, 5)
+
+
+def sound(model: Any, task: Any, settings: TranslationSettings, data: Any) -> dict[str, Any]:
+    """The metrics of the sound protocol."""
+    test = data.splits["test"]
+    batches = task.batches(settings, task.kept(settings, test))
+    scores = model.evaluate(Batches(batches), verbose=0, return_dict=True)
+    texts = data.vocabulary[1].decode(decode(model.transformer, settings, test.source))
+    # Of the pairs that the cross-entropy was taken over: too long ones are not in the batches.
+    scored = test.where(test.fits)
+    tokens = sum(len(row) - 1 for row in scored.target)
+    whole = [row[1:-1] for row in scored.target]
+    return {
+        **translation_scores(texts, [target for _, target in test.pairs]),
+        "test_nll": round(scores["nll"], 5),
+        "test_nll_per_character": per_character(scores["nll"] * tokens, scored, whole),
+        "test_accuracy": round(scores["accuracy"], 5),
+        "test_pairs_too_long": int((~test.fits).sum()),
+        **dead_units(
+            model.transformer.hidden_states,
+            real_tokens(data.validation),
+            model.transformer.activation_sites(),
+        ),
+        "examples": examples(test.pairs, texts),
+    }
+
+
+def lower_words(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[list[str]]:
+    """Ids -> lower-cased words of each row; `<end>` stays where it stands, padding vanishes."""
+    out = []
+    for row in rows:
+        pieces: list[list[int]] = [[]]
+        for token in row:
+            if token == EOS:
+                pieces.append([])
+            elif token != PAD:
+                pieces[-1].append(int(token))
+        out.append(f" {END} ".join(tokenizer.decode(pieces)).lower().split())
+    return out
+
+
+def token_scores(predicted: np.ndarray, nll: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Teacher-forced accuracy and cross-entropy, over all positions and over real words alone.
+
+    Saying "unknown" of an unknown word is never right: with a capped vocabulary it would be the
+    easiest guess of all.  `copy_accuracy_…` is what a model gets that repeats the next word of its
+    own input, which is the answer; at the last position, where there is none, it says padding.
+
+    Args:
+        predicted, nll: (N, T - 1), of the labels `target[:, 1:]`.
+        target: (N, T) ids.
+    """
+    labels = target[:, 1:]
+    real, known = labels != PAD, labels != UNK
+    copied = np.pad(labels[:, :-1], ((0, 0), (0, 1)), constant_values=PAD)
+    out = {"padding_share": np.mean(~real), "unknown_share": np.mean(~known[real])}
+    for name, where in (("all", np.ones_like(real)), ("real", real)):
+        out[f"accuracy_{name}"] = np.mean((known & (predicted == labels))[where])
+        out[f"copy_accuracy_{name}"] = np.mean((known & (copied == labels))[where])
+        out[f"nll_{name}"] = np.mean(nll[where], dtype="float64")
+    return {name: round(float(value), 5) for name, value in out.items()}
+
+
+def published(model: Any, task: Any, settings: TranslationSettings, data: Any) -> dict[str, Any]:
+    """The metrics of the published protocol.
+
+    `reported_…` are the numbers that the paper's code would print.  `bleu`, `test_…` and `dead_…`
+    mean what they mean in the sound protocol: translations without gold words, on the test set,
+    words alone.  `evaluations` holds the steps between, for `validation` and `test`.
+    """
+    transformer, tokenizer = model.transformer, data.vocabulary[1]
+    evaluations: dict[str, dict[str, Any]] = {}
+
+    def bleu(ids: Any, pairs: Sequence[tuple[str, str]]) -> float:
+        references = [[*words_of(text), END] for _, text in pairs]
+        return published_bleu(lower_words(tokenizer, ids), references)
+
+    sizes = {"validation": PUBLISHED_SENTENCES, "test": settings.decoded_sentences}
+    for name, sentences in sizes.items():
+        rows, first = data.splits[name], slice(sentences)
+        rows = rows if name == "test" else task.kept(settings, rows)
+        scored = task.kept(settings, rows)
+        length = settings.bucket_boundaries[-1] + (not settings.fixed_length)
+        source, target = pad(scored.source, length), pad(scored.target, length)
+        predicted, nll = teacher_forced(transformer, source, target)
+        free = decode(transformer, settings, rows.source[first])
+        evaluations[name] = {
+            **token_scores(predicted, nll, target),
+            "sentences": len(free),
+            "forced_bleu": bleu(predicted[first], scored.pairs[first]),
+            "free_bleu": bleu([[*row, EOS] for row in free], rows.pairs[first]),
+        }
+    # The names of the loop's last round: the test set.
+    texts = tokenizer.decode(free)
+    pairs = rows.pairs[first]
+    real = target[:, 1:] != PAD
+    whole = tokenizer.encode([text for _, text in scored.pairs])
+    counted = "all" if settings.padding_in_loss else "real"
+    train = task.kept(settings, data.splits["train"])
+    probed = task.batches(settings, train.where(np.arange(len(train)) < PUBLISHED_ROWS))
+    return {
+        "reported_accuracy": evaluations["validation"][f"accuracy_{counted}"],
+        "reported_bleu": evaluations["validation"]["forced_bleu"],
+        "reported_dead_share": published_dead_share(
+            transformer, (probed[i][0] for i in range(len(probed)))
+        ),
+        **translation_scores(texts, [target for _, target in pairs]),
+        "decoded_sentences": len(texts),
+        "test_nll": evaluations["test"]["nll_real"],
+        "test_nll_per_character": per_character(
+            float(np.sum(nll[real], dtype="float64")), scored, whole
+        ),
+        "test_accuracy": evaluations["test"]["accuracy_real"],
+        **dead_units(
+            transformer.hidden_states, real_tokens(data.validation), transformer.activation_sites()
+        ),
+        "evaluations": evaluations,
+        "examples": examples(pairs, texts),
+    }

@@ -1,0 +1,223 @@
+"""Sentiment of film reviews: `imdb`, the small encoder, and `imdb_bert`, the other one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from sgblend_utils import config as c
+from sgblend_utils.config import RunConfig, stored_presets
+from sgblend_utils.data import reviews
+from sgblend_utils.data.batches import ReviewBatches
+from sgblend_utils.data.source import Source
+from sgblend_utils.data.text import Words
+from sgblend_utils.tasks import Loaded
+from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords, taken
+
+PROBED_ROWS = 1000  # held-out reviews that the probe of dead units looks at
+PUBLISHED_ROWS = 100  # training rows that the published probe looks at
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class SentimentSettings(TextSettings):
+    """Settings of a run, and the switches of the published protocol."""
+
+    model: str = c.one_of("small", "bert")
+    subword_reviews: int = c.count(6000)  # training reviews that subwords are learned from
+    # Longer reviews, in bytes, are left out of these; sentencepiece's own limit, null for none.
+    subword_bytes: int | None = c.optional_count(4192)
+    length: int = c.at_least(8, 200)  # tokens of a review that are read
+    buckets: int = c.count(1)  # boundaries that reviews are padded to: equal steps up to length
+
+    repeated_reviews: bool = c.switch("Reviews of the test set, and repeated ones, are trained on.")
+    tokenizer_fitted_on_test: bool = c.switch("Words are counted on the test reviews too.")
+    cls_is_a_word: bool = c.switch("The tokenizer turns `[CLS]` into the common word cls (bert).")
+    padding_averaged: bool = c.switch("The average is over padding too (small).")
+    unscaled_embeddings: bool = c.switch("Embeddings start small and are not scaled.")
+    validation_reported: bool = c.switch("Validation accuracy is what is reported (bert).")
+
+    @property
+    def reported_split(self) -> str:
+        """The split whose accuracy the protocol reports."""
+        return "validation" if self.validation_reported and self.model == "bert" else "test"
+
+    @property
+    def watched_split(self) -> str:
+        """The split that training looks at after each epoch."""
+        return self.reported_split if self.early_stopping_on_reported_split else "validation"
+
+
+class Sentiment(TextTask):
+    """An encoder with one logit: is a review positive?
+
+    The weights are those of the epoch with the lowest validation cross-entropy.  Only with
+    `early_stopping_on_reported_split` they are the last, as Keras's early stopping leaves them.
+    """
+
+    def mini_digest(self) -> str:
+        return reviews.mini_digest()
+
+    def texts(self, config: RunConfig) -> tuple[dict[str, Any], dict[str, int]]:
+        """The reviews of each split, and what was left out of training.
+
+        Where training watches the test set, no reviews are held out for validation.
+        """
+        settings, left_out = config.settings, {}
+        if config.preset == "mini":
+            splits = dict(reviews.mini_reviews())
+        else:
+            test = reviews.read_reviews(self.source, "test")
+            train = reviews.read_reviews(self.source, "train")
+            if not settings.repeated_reviews:
+                train, left_out = reviews.without_repeats(train, test)
+            train, validation = reviews.hold_out(train, VALIDATION_SHARE)
+            splits = {"train": train, "validation": validation, "test": test}
+        if settings.watched_split == "test":
+            train, held_out = splits["train"], splits.pop("validation")
+            labels = np.concatenate([train.labels, held_out.labels])
+            splits["train"] = reviews.Reviews(train.texts + held_out.texts, labels)
+        train = splits["train"]
+        wanted = taken(len(train), settings, "reviews")
+        return {**splits, "train": train.where(range(wanted))}, left_out
+
+    def load(self, config: RunConfig) -> Loaded:
+        settings = config.settings
+        splits, left_out = self.texts(config)
+        bert = settings.model == "bert"
+        mark = "[CLS]" if bert and settings.cls_is_a_word else ""
+
+        def readable(text: str) -> str:
+            if settings.word_tokens:
+                return reviews.published_text(text, mark)
+            return f"{mark} {reviews.plain_text(text)}".strip()
+
+        splits = {
+            name: reviews.Reviews([readable(text) for text in rows.texts], rows.labels)
+            for name, rows in splits.items()
+        }
+        # The published tokenizer has counted the words of the split that is reported.
+        counted = splits if settings.tokenizer_fitted_on_test else ["train"]
+        texts = [text for name in counted for text in splits[name].texts]
+        if settings.word_tokens:
+            vocabulary = Words.fit(texts, settings.vocabulary)
+        else:
+            sample = np.random.default_rng(0).permutation(len(texts))[: settings.subword_reviews]
+            vocabulary = subwords((texts[i] for i in sample), settings, settings.subword_bytes)
+        cut = {"cls": bert and not mark, "front": settings.front_truncation}
+        encoded = {
+            name: reviews.encode_reviews(rows, vocabulary, settings.length, **cut)
+            for name, rows in splits.items()
+        }
+        described = {"vocabulary": len(vocabulary)}
+        for name, rows in encoded.items():
+            described |= {f"{name}_reviews": len(rows), f"{name}_reviews_cut": rows.cut}
+        train = self.batches(settings, encoded["train"], config.seed)
+        watched = self.batches(settings, encoded[settings.watched_split])
+        files = subword_files(vocabulary)
+        return Loaded(train, watched, encoded, described | left_out, vocabulary, files)
+
+    def batches(self, settings: SentimentSettings, rows: Any, seed: int | None = None) -> Any:
+        count, length = settings.buckets, settings.length
+        boundaries = [length * i // count for i in range(1, count + 1)]
+        shape = {"tokens_per_batch": settings.tokens_per_batch, "bucket_boundaries": boundaries}
+        return ReviewBatches(rows, seed=seed, **shape)
+
+    def build(self, config: RunConfig, data: Loaded) -> Any:
+        from sgblend_utils.models.classifier import Classifier
+
+        settings = config.settings
+        sizes = ("length", "d_model", "num_heads", "ff_dim", "num_layers", "dropout", "switches")
+        model = Classifier(
+            len(data.vocabulary),
+            kind=settings.model,
+            activation=config.activation,
+            seed=config.seed,
+            **{name: getattr(settings, name) for name in sizes},
+        )
+        model.build()
+        return model
+
+    def compile(self, config: RunConfig, model: Any, steps: int, **options: Any) -> None:
+        """Loss per review, nothing of it from rows that only fill a batch."""
+        import keras
+
+        smoothing = config.settings.label_smoothing
+        loss = keras.losses.BinaryCrossentropy(
+            from_logits=True, label_smoothing=smoothing, reduction="mean_with_sample_weight"
+        )
+        metrics = [
+            keras.metrics.BinaryCrossentropy(name="nll", from_logits=True),
+            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+        ]
+        super().compile(config, model, steps, loss=loss, weighted_metrics=metrics)
+
+    def callbacks(self, config: RunConfig, model: Any, data: Loaded, log: Any) -> list[Any]:
+        from sgblend_utils.tasks.callbacks import BestEpoch
+
+        return [] if config.settings.early_stopping_on_reported_split else [BestEpoch(log)]
+
+    def evaluate(
+        self, config: RunConfig, model: Any, data: Loaded, log: Any, keeper: Any
+    ) -> dict[str, Any]:
+        """Scores on the test set; dead units on validation reviews, or where there are none on it.
+
+        Under the published protocol also what it would report: `reported_split`,
+        `reported_accuracy`, `reported_f1` and `reported_dead_share`.
+        """
+        from sgblend_utils.metrics import binary_scores
+        from sgblend_utils.probes import dead_units, published_dead_share
+
+        settings, splits = config.settings, data.splits
+        if keeper.taken:
+            keeper.assign(model, keeper.weights)
+
+        def scores(split: str) -> dict[str, Any]:
+            batches = self.batches(settings, splits[split])
+            return binary_scores(splits[split].labels, positive_probability(model, batches))
+
+        def inputs(split: str, count: int) -> list[np.ndarray]:
+            batches = self.batches(settings, splits[split].first(count))
+            return [batches[i][0] for i in range(len(batches))]
+
+        held_out = "validation" if "validation" in splits else "test"
+        probed = ((ids, reviews.real_positions(ids)) for ids in inputs(held_out, PROBED_ROWS))
+        metrics = {
+            "best_epoch": keeper.taken or len(log.rows),
+            **(test := scores("test")),
+            **dead_units(model, probed, model.activation_sites()),
+        }
+        if config.protocol != "published":
+            return metrics
+        reported = test if settings.reported_split == "test" else scores("validation")
+        return metrics | {
+            "reported_split": settings.reported_split,
+            "reported_accuracy": reported["test_accuracy"],
+            "reported_f1": reported["f1"],
+            "reported_dead_share": published_dead_share(model, inputs("train", PUBLISHED_ROWS)),
+        }
+
+
+def positive_probability(model: Any, batches: Any) -> np.ndarray:
+    """(N,) probabilities of a positive review, in the order of the data."""
+    logits = np.zeros(len(batches.reviews))
+    for index, (_, members) in enumerate(batches.batches):
+        predicted = np.asarray(model.predict_on_batch(batches[index][0]))
+        logits[members] = predicted[: len(members), 0]
+    return expit(logits)
+
+
+SOURCE = Source(
+    *("imdb", "stanfordnlp/imdb", "plain_text", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"),
+    fields={"text": (("text",), "string"), "label": (("label",), "int8")},
+    splits=("train", "test"),
+)
+TASKS = [
+    Sentiment(
+        name, SOURCE, stored_presets(name, SentimentSettings), labels=("negative", "positive")
+    )
+    for name in ("imdb", "imdb_bert")
+]

@@ -1,0 +1,78 @@
+"""What the translation and the sentiment tasks share: settings, switches, early stopping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sgblend_utils import config as c
+from sgblend_utils.data.text import Subwords
+from sgblend_utils.errors import UserError
+from sgblend_utils.tasks import Task
+
+SUBWORDS_FILE = "subwords.model"
+
+
+@dataclass(frozen=True)
+class TextSettings(c.Settings):
+    """Settings of a Transformer's run; the sizes by default are the paper's command line's."""
+
+    max_samples: int | None = c.optional_count()  # training examples; None takes all
+    vocabulary: int | None = c.optional_count()  # subwords, or commonest words; None: every word
+    d_model: int = c.count(64)
+    num_heads: int = c.count(2)
+    ff_dim: int = c.count(128)
+    num_layers: int = c.count(2)
+    dropout: float = c.share(0.1)
+    label_smoothing: float = c.share(0.0)
+    epochs: int = c.count(10)
+    tokens_per_batch: int = c.count(64 * 50)  # padded positions
+    learning_rate: float = c.number(1e-4)  # at the end of the warm-up
+    schedule: str = c.one_of("constant", "cosine", "inverse_sqrt")
+    warmup: float = c.share(0.0)  # share of all steps
+    beta_2: float = c.share(0.999)
+    weight_decay: float = c.number(0.0)
+    clip: float = c.number(0.0)  # global gradient norm; 0: none
+    patience: int = c.count(2)  # epochs, where training stops early
+
+    word_tokens: bool = c.switch("Lower-cased words, counted on held-out text too.")
+    front_truncation: bool = c.switch("What is too long loses its beginning, marks included.")
+    no_padding_masks: bool = c.switch("Attention looks at padding.")
+    shared_activation: bool = c.switch("One activation layer serves all sites.")
+    published_activation: bool = c.switch("α is bounded twice, β may be negative, GELU is rough.")
+    post_norm: bool = c.switch("Normalisation after the residual sum, not before the branch.")
+    wide_key_dim: bool = c.switch("Each head is as wide as the model.")
+    early_stopping_on_reported_split: bool = c.switch("Training stops by the reported split.")
+
+
+class TextTask(Task):
+    """A task whose model is a Transformer."""
+
+    def compile(self, config: c.RunConfig, model: Any, steps: int, **options: Any) -> None:
+        from sgblend_utils.tasks.callbacks import adam
+
+        optimizer = adam(config.settings, steps, model)
+        model.compile(optimizer=optimizer, jit_compile=config.backend != "torch", **options)
+
+
+def subwords(texts: Any, settings: TextSettings, longest: int | None = None) -> Subwords:
+    """A subword tokenizer learned from texts; a UserError if their number is not set."""
+    if settings.vocabulary is None:
+        raise UserError("Subwords need a number: set vocabulary, for example to 8000.")
+    return Subwords.train(texts, settings.vocabulary, longest)
+
+
+def subword_files(tokenizer: Any) -> dict[str, bytes]:
+    """The file in which a trained model keeps its subwords; none for words."""
+    return {SUBWORDS_FILE: tokenizer.model} if isinstance(tokenizer, Subwords) else {}
+
+
+def taken(rows: int, settings: Any, what: str) -> int:
+    """How many of so many training examples are used; a UserError if there are fewer."""
+    wanted = settings.max_samples or rows
+    if wanted > rows:
+        raise UserError(
+            f"max_samples is {wanted} but there are {rows} training {what} here; "
+            f"ask for at most {rows}."
+        )
+    return wanted

@@ -1,0 +1,250 @@
+"""The one training loop: seed, data, model, `fit` with checkpoints, evaluation, record."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import math
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from sgblend_utils.config import SCHEMA, RunConfig
+from sgblend_utils.errors import UserError
+from sgblend_utils.probes import ParameterTrajectory
+from sgblend_utils.tasks.callbacks import Checkpoint, EpochLog, WeightKeeper
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model that can be saved, its record without the key, and files it needs."""
+
+    model: keras.Model
+    record: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+@functools.cache
+def prepare_backend() -> None:
+    """What every entry (command line, notebook, test) sets alike before a run.
+
+    Dropout's random bits on JAX cost a tenth less in this form.  malloc keeps what is freed, since
+    each training step asks for the same buffers again: with glibc's defaults a tenth to a fifth of
+    a step goes into page faults.
+    """
+    if keras.backend.backend() == "jax":
+        importlib.import_module("jax").config.update("jax_threefry_partitionable", False)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # <malloc.h>
+    limits = {mmap_max: 0, trim_threshold: 2**31 - 1, top_pad: 2**27, arena_max: 1}
+    for option, value in limits.items():
+        mallopt(option, value)
+
+
+class Batches(keras.utils.PyDataset):
+    """The batches of `data.batches` as Keras reads them.
+
+    With several `devices` rows of zeros, which are padding and weigh nothing, are added until
+    their number divides.  On TensorFlow the first two batches differ in shape where any do, since
+    Keras takes a dimension in which these agree as fixed.
+    """
+
+    def __init__(self, batches: Any, devices: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.batches, self.devices = batches, devices
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lay out the batches of `epoch`, as a resumed run must."""
+        self.epoch = epoch
+        self.batches.set_epoch(epoch)
+        self.order = list(range(len(self.batches)))
+        if keras.backend.backend() == "tensorflow" and self.order:
+            first = self.batches.shape(0)
+            other = next((i for i in self.order if self.batches.shape(i) != first), None)
+            if other is not None:
+                self.order[1], self.order[other] = self.order[other], self.order[1]
+
+    def on_epoch_end(self) -> None:
+        self.set_epoch(self.epoch + 1)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self.batches[self.order[index]]
+        return batch if self.devices == 1 else keras.tree.map_structure(self.fill, batch)
+
+    def fill(self, array: np.ndarray) -> np.ndarray:
+        """(rows, ...) -> (rows rounded up, ...)."""
+        missing = -len(array) % self.devices
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
+
+
+def train(
+    config: RunConfig,
+    *,
+    verbose: bool = False,
+    checkpoint: Path | None = None,
+    devices: int = 1,
+) -> Trained:
+    """Perform the run that `config` describes; its backend must be the one Keras runs on.
+
+    Args:
+        config: what to do.
+        verbose: print a line per epoch.
+        checkpoint: directory for the state after each epoch; a stopped run goes on from it.
+        devices: accelerators to divide each batch among.
+
+    Raises:
+        UserError: data are missing, the loss is not a number, the checkpoint cannot be used.
+    """
+    prepare_backend()
+    began, commit = time.perf_counter(), git_commit()
+    task: Any = config.task_object
+    settings = config.settings
+    if config.backend != keras.backend.backend():
+        raise UserError(
+            f"The run is for {config.backend} but Keras runs on {keras.backend.backend()}: set "
+            f"KERAS_BACKEND={config.backend} before Keras is imported, or RunConfig's backend."
+        )
+    keras.utils.set_random_seed(config.seed)
+    data = task.load(config)
+    steps = settings.epochs * len(data.train)
+    batches = Batches(data.train, devices)
+    with data_parallel(devices):
+        model = task.build(config, data)
+        task.compile(config, model, steps)
+        log = EpochLog(settings)
+        trajectory = ParameterTrajectory(task.sites(model))
+        extra = task.callbacks(config, model, data, log)
+        rows = {"history": log.rows, "trajectory": trajectory.values}
+        rows |= next(({"gradients": c.values} for c in extra if hasattr(c, "values")), {})
+        keeper = next((c for c in extra if isinstance(c, WeightKeeper)), WeightKeeper())
+        saver = Checkpoint(checkpoint, rows, keeper, began, commit)
+        done = saver.restore(model)
+        batches.set_epoch(done)
+        if done < settings.epochs and not log.over:
+            model.fit(
+                batches,
+                validation_data=Batches(data.validation, devices),
+                initial_epoch=done,
+                epochs=settings.epochs,
+                callbacks=[log, trajectory, *extra, saver],
+                shuffle=False,  # the batches shuffle themselves
+                verbose=2 if verbose else 0,
+            )
+    if devices > 1:  # evaluation is one device's work
+        weights = model.get_weights()
+        model = task.build(config, data)
+        model.set_weights(weights)
+        task.compile(config, model, steps)
+    metrics = task.evaluate(config, model, data, log, keeper)
+    seconds = [row["seconds"] for row in log.rows]
+    deployed = task.deployed(model)
+    record = {
+        "schema": SCHEMA,
+        "config": config.describe(),
+        "data": {"digest": task.rows_digest(config.preset), **data.described},
+        "history": log.rows,
+        "metrics": metrics,
+        "activation_parameters": trajectory.values,
+        "timing": {
+            "epoch_seconds_median": round(statistics.median(seconds[1:] or seconds), 2),
+            "total_seconds": round(time.perf_counter() - saver.began, 1),
+        },
+        "parameters": sum(math.prod(v.shape) for v in deployed.trainable_variables),
+        **environment(),
+        "git_commit": commit,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    record |= {"gradients": rows["gradients"]} if "gradients" in rows else {}
+    record |= {"resumed": saver.parts} if saver.parts else {}
+    record |= {"devices": devices} if devices > 1 else {}
+    return Trained(deployed, record, data.files)
+
+
+def data_parallel(devices: int) -> Any:
+    """Within it, models are replicated on the first `devices` devices and batches divided.
+
+    Raises:
+        UserError: fewer devices are there, or the backend cannot do this.
+    """
+    if devices < 1:
+        raise UserError(f"--devices is {devices}; give a positive whole number.")
+    if devices == 1:
+        return nullcontext()
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise UserError(
+            f"Keras spreads a run over several devices on JAX, not on {backend}; "
+            "add `--backend jax` or leave out --devices."
+        )
+    there = keras.distribution.list_devices()
+    if len(there) < devices:
+        raise UserError(
+            f"--devices is {devices} but JAX sees {len(there)} ({', '.join(there)}); "
+            f"ask for at most {len(there)}."
+        )
+    return keras.distribution.DataParallel(devices=there[:devices]).scope()
+
+
+def environment() -> dict[str, Any]:
+    """Peak memory of this process in bytes, versions and hardware; no names, no paths."""
+    backend = keras.backend.backend()
+    # Asked of the module: the distribution may be called tensorflow-cpu.
+    versions = {"python": platform.python_version(), "keras": keras.__version__}
+    versions[backend] = importlib.import_module(backend).__version__
+    versions |= {name: version(name) for name in ("numpy", "sentencepiece", "sacrebleu")}
+    processor = platform.processor() or platform.machine()
+    if (cpuinfo := Path("/proc/cpuinfo")).is_file():
+        names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE)
+        processor = names[0].strip() if names else processor
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "versions": versions,
+        "hardware": {"processor": processor, "cores": cores, "accelerators": accelerators()},
+    }
+
+
+def accelerators() -> list[str]:
+    """Names of the devices other than processors."""
+    if keras.backend.backend() == "torch":  # Keras lists none for PyTorch
+        torch = importlib.import_module("torch")
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [name for name in keras.distribution.list_devices() if "cpu" not in name.lower()]
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with `+` if tracked files differ from it; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        here = Path(__file__).resolve().parents[2]
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

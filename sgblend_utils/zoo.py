@@ -1,0 +1,225 @@
+"""Every activation in one row, from which layers, derivatives, labels and colours come.
+
+Runs name an activation by a spec, a name with options in brackets if wished:
+``sgblend(parameterization=published, trainable_parameters=[alpha,beta])``.
+"""
+
+import ast
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from sgblend_utils.errors import UserError
+
+# Form of GELU -> its gate, GELU(x) / x: exact, and the two approximations of arXiv 1606.08415.
+GELU_FORMS = {
+    "erf": lambda f, x: f.Phi(x),
+    "tanh": lambda f, x: f.sigmoid(2 * f.sqrt(2 / f.pi) * (x + 0.044715 * x**3)),
+    "sigmoid": lambda f, x: f.sigmoid(1.702 * x),
+}
+CHOICES = {"parameterization": ("free", "published"), "gelu": tuple(GELU_FORMS)}
+
+
+def choose(kind: str, value: str, valid: Any) -> str:
+    """`value` if it is among `valid`; otherwise a UserError that lists them."""
+    if value not in valid:
+        names = ", ".join(valid) or "none"
+        raise UserError(f"Unknown {kind} {value!r}: choose one of {names}.")
+    return value
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One row.
+
+    Attributes:
+        expression: (f, x, …) -> value, where `f` has the functions (NumPy's or SymPy's) and further
+            arguments are parameters, options and `gate` (see `GELU_FORMS`).
+        factory: ``module:attribute`` of a Keras layer class or of a function.
+        parameters: those that are learned -> where they start.
+        options: what a spec may set -> default.
+        kinks: points where the first or second derivative jumps.
+    """
+
+    name: str
+    label: str
+    colour: str
+    expression: Callable[..., Any]
+    reference: str
+    factory: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    kinks: tuple[float, ...] = ()
+
+    def evaluate(self, functions: Mapping[str, Any], **values: Any) -> Any:
+        """The expression with `functions` (NumPy's, SymPy's) and values of x and the rest."""
+        options = {name: value for name, value in self.options.items() if value is not None}
+        known = {**self.parameters, **options, **values}
+        f = SimpleNamespace(**functions)
+        if "gelu" in known:
+            known["gate"] = GELU_FORMS[known["gelu"]](f, known["x"])
+        wanted = self.expression.__code__.co_varnames[1:]
+        return self.expression(f, **{name: known[name] for name in wanted})
+
+    def formula(self, x: Any, **values: Any) -> np.ndarray:
+        """The function in NumPy and float64; parameters and options broadcast against x."""
+        from scipy import special
+
+        functions = {name: getattr(np, name) for name in ("exp", "tanh", "sqrt", "where", "pi")}
+        functions |= {"sigmoid": special.expit, "Phi": special.ndtr, "erf": special.erf}
+        functions |= {"softplus": functools.partial(np.logaddexp, 0.0)}
+        return self.evaluate(functions, x=np.asarray(x, dtype=float), **values)
+
+
+def _learnable(*names: str, **more: Any) -> dict[str, Any]:
+    start = {name: {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}[name] for name in names}
+    more |= start | {"beta": None, "parameterization": "free", "trainable_parameters": names}
+    more |= {f"{name}_bounds": None for name in names if name != "gamma"}
+    return {"parameters": start, "options": more}
+
+
+_PAPER = "Sarkar, Gala, Tripathi (2025), SG-Blend, arXiv 2505.23942"
+_OWN, _LAYERS, _F = "sgblend_utils.activations.layers", "keras.layers", "keras.activations"
+
+
+def _blend(f: Any, x: Any, alpha: Any, beta: Any, gamma: Any, gate: Any) -> Any:
+    return alpha * (x * f.sigmoid(beta * x) - gamma) + (1 - alpha) * x * gate
+
+
+_ROWS = [
+    Activation("sgblend", "SG-Blend", "#D55E00", _blend, _PAPER,
+        f"{_OWN}:SGBlend", **_learnable("alpha", "beta", "gamma", gelu="erf")),
+    Activation("sswish", "SSwish", "#E69F00",
+        lambda f, x, beta, gamma: x * f.sigmoid(beta * x) - gamma, _PAPER,
+        f"{_OWN}:SSwish", **_learnable("beta", "gamma")),
+    Activation("silu", "SiLU", "#009E73", lambda f, x: x * f.sigmoid(x),
+        "Elfwing, Uchibe, Doya (2017), arXiv 1702.03118", f"{_F}:silu"),
+    Activation("swish", "Swish (β learned)", "#56B4E9", lambda f, x, beta: x * f.sigmoid(beta * x),
+        "Ramachandran, Zoph, Le (2017), arXiv 1710.05941", f"{_OWN}:Swish", **_learnable("beta")),
+    Activation("gelu", "GELU", "#0072B2", lambda f, x: x * f.Phi(x),
+        "Hendrycks, Gimpel (2016), arXiv 1606.08415", f"{_F}:gelu"),
+    Activation("mish", "Mish", "#CC79A7", lambda f, x: x * f.tanh(f.softplus(x)),
+        "Misra (2019), arXiv 1908.08681", f"{_F}:mish"),
+    Activation("relu", "ReLU", "#222222", lambda f, x: f.where(x > 0, x, 0),
+        "Nair, Hinton (2010), Proc. ICML", f"{_LAYERS}:ReLU", kinks=(0.0,)),
+    Activation("leaky_relu", "Leaky ReLU", "#777777",
+        lambda f, x, negative_slope: f.where(x > 0, x, negative_slope * x),
+        "Maas, Hannun, Ng (2013), ICML workshop", f"{_LAYERS}:LeakyReLU",
+        options={"negative_slope": 0.01}, kinks=(0.0,)),
+    Activation("prelu", "PReLU", "#999999", lambda f, x, slope: f.where(x > 0, x, slope * x),
+        "He et al. (2015), arXiv 1502.01852", f"{_OWN}:ChannelPReLU",
+        parameters={"slope": 0.25}, kinks=(0.0,)),
+    Activation("elu", "ELU", "#8C6D31",
+        lambda f, x, alpha: f.where(x > 0, x, alpha * (f.exp(x) - 1)),
+        "Clevert et al. (2015), arXiv 1511.07289", f"{_LAYERS}:ELU",
+        options={"alpha": 1.0}, kinks=(0.0,)),
+    Activation("selu", "SELU", "#B59A57",
+        lambda f, x: 1.0507009873554805 * f.where(x > 0, x, 1.6732632423543772 * (f.exp(x) - 1)),
+        "Klambauer et al. (2017), arXiv 1706.02515", f"{_F}:selu", kinks=(0.0,)),
+    Activation("softplus", "Softplus", "#7B4173", lambda f, x: f.softplus(x),
+        "Dugas et al. (2000), NIPS 13", f"{_F}:softplus"),
+    Activation("hard_silu", "Hard SiLU", "#5CBFA0",
+        lambda f, x: f.where(x <= -3, 0, f.where(x >= 3, x, x * (x + 3) / 6)),
+        "Howard et al. (2019), arXiv 1905.02244", f"{_F}:hard_silu", kinks=(-3.0, 3.0)),
+    Activation("serf", "Serf", "#A55194", lambda f, x: x * f.erf(f.softplus(x)),
+        "Nag et al. (2021), arXiv 2108.09598", f"{_OWN}:serf"),
+    Activation("tanh", "tanh", "#637939", lambda f, x: f.tanh(x),
+        "LeCun, Bottou, Orr, Müller (1998), Efficient BackProp", f"{_F}:tanh"),
+    Activation("squareplus", "Squareplus", "#8CA252", lambda f, x: (x + f.sqrt(x**2 + 4)) / 2,
+        "Barron (2021), arXiv 2112.11687", f"{_F}:squareplus"),
+]  # fmt: skip
+ZOO = {row.name: row for row in _ROWS}
+"""Name -> row, in the order of tables and palettes."""
+
+
+def split_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a spec as they are written; bare words are strings, lists tuples."""
+
+    def value(node: Any) -> Any:
+        if hasattr(node, "elts"):  # of a list
+            return tuple(map(value, node.elts))
+        return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+    try:
+        node: Any = ast.parse(spec.strip(), mode="eval").body
+        if hasattr(node, "keywords") and not node.args:  # a call
+            return node.func.id, {word.arg: value(word.value) for word in node.keywords}
+        return node.id, {}
+    except (SyntaxError, AttributeError, ValueError):
+        raise UserError(
+            f"Write an activation as gelu or sgblend(alpha=0.2), not {spec!r}."
+        ) from None
+
+
+def _differing(spec: str) -> tuple[Activation, dict[str, Any]]:
+    """The row, and the options that differ from its defaults, sorted."""
+    name, options = split_spec(spec)
+    row, out = ZOO[choose("activation", name, ZOO)], {}
+    free = options.get("parameterization") != "published"
+    for key, value in sorted(options.items()):
+        choose(f"option of {name}", key, row.options)
+        right, wanted = isinstance(value, (int, float)), "a number"
+        if key in CHOICES:
+            right = choose(key, value, CHOICES[key])
+        elif key == "trainable_parameters":
+            names = value if isinstance(value, tuple) else (value,)
+            value = tuple(parameter for parameter in row.parameters if parameter in names)
+            right, wanted = len(value) == len(names), f"a list of {', '.join(row.parameters)}"
+        elif key.endswith("_bounds"):
+            numbers = isinstance(value, tuple) and {type(v) for v in value} <= {int, float}
+            right = numbers and len(value) == 2 and value[0] < value[1]
+            wanted = "a pair such as [0,1]"
+        if not right:
+            raise UserError(f"{key} of {name} is {options[key]!r}; give {wanted}.")
+        # Left to itself, beta starts at 1, except that the published parameterization draws it.
+        if value != row.options[key] and not (key == "beta" and free and value == 1.0):
+            out[key] = value
+    return row, out
+
+
+def canonical(spec: str) -> str:
+    """The one way to write a spec: options sorted, without those that equal the default."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, tuple):
+            return f"[{','.join(map(text, value))}]"
+        return value if isinstance(value, str) else f"{value:.15g}"
+
+    row, options = _differing(spec)
+    shown = ", ".join(f"{key}={text(value)}" for key, value in options.items())
+    return f"{row.name}({shown})" if shown else row.name
+
+
+def split_list(specs: str) -> list[str]:
+    """The specs of a list with commas between them."""
+    try:
+        parsed: Any = ast.parse(f"[{specs}]", mode="eval").body
+        return [ast.unparse(node) for node in parsed.elts]
+    except SyntaxError:
+        raise UserError(f"Write activations as gelu,sgblend(alpha=0.2), not {specs!r}.") from None
+
+
+def label(spec: str) -> str:
+    """How tables and figures write an activation; a name that is not in `ZOO` stays as it is."""
+    name, bracket, options = spec.partition("(")
+    return (ZOO[name].label if name in ZOO else name) + (bracket and f" ({options}")
+
+
+def make_activation(spec: str, /, **kwargs: Any) -> Any:
+    """A fresh Keras layer; `kwargs` are the layer's own and go before the options of the spec."""
+    import keras
+
+    row, options = _differing(spec)
+    module, attribute = row.factory.split(":")
+    made = getattr(importlib.import_module(module), attribute)
+    if not isinstance(made, type):
+        made = functools.partial(keras.layers.Activation, made)
+    try:
+        return made(**{**row.options, **options, **kwargs})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"Activation {spec!r} does not take {kwargs}: {error}") from error
