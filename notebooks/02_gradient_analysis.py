@@ -55,6 +55,7 @@ from sgblend_utils.activations import make_activation
 from sgblend_utils.probes import PUBLISHED_THRESHOLD, SLOPE_THRESHOLD
 from sgblend_utils.style import LABELS, activation_style
 
+# %%
 threadpool_limits(1)  # the matrices are small: NumPy's threads would wait for each other
 CORE = ["relu", "gelu", "sgblend", "silu", "tanh"]
 

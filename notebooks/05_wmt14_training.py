@@ -263,20 +263,27 @@ print("translated again, without their 195 neighbours in the batch: the same wor
 # the training data says which word translates which.
 
 # %%
+from scipy.special import softmax
+
+from sgblend_utils.probes import recorded_inputs
+
 english, german = (metrics["examples"][0][side] for side in ("source", "output"))
 source_ids, target_ids = (words.encode([text])[0] for text in (english, german))
 inputs = {
     "source": np.array([[*source_ids, EOS]], "int32"),
     "target": np.array([[BOS, *target_ids]], "int32"),
 }
-attention = ops.convert_to_numpy(trained.source_attention(inputs))[:, 0].mean(axis=1)
+scores = {"scores": (trained.decoder[-1].cross_attention.softmax, "target")}
+with recorded_inputs(scores) as taps:  # what enters the softmax: (1, heads, outputs, sources)
+    trained.hidden_states(inputs)
+attention = softmax(taps["scores"], axis=-1)[0].mean(axis=0)
 piece = words.processor.id_to_piece
 labels = [[piece(i).replace("▁", "") for i in row] for row in (source_ids, target_ids)]
 columns, rows = ([*row, "end"] for row in labels)
 assert np.allclose(attention.sum(-1), 1, atol=1e-4)
 
 figure, axes = plt.subplots(figsize=(0.62 * len(columns) + 1.5, 0.42 * len(rows) + 1.2))
-shown = pd.DataFrame(attention[-1], index=rows, columns=columns)
+shown = pd.DataFrame(attention, index=rows, columns=columns)
 sns.heatmap(shown, cmap="Blues", vmin=0, cbar_kws={"label": "attention"}, ax=axes)
 axes.set(xlabel="source", ylabel="output (row: the word being chosen)")
 axes.set_title("The decoder finds the word it translates")
