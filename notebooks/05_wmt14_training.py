@@ -247,7 +247,10 @@ pd.DataFrame(metrics["examples"]).style.hide(axis="index").set_properties(
 )
 
 # %%
+from scipy.special import softmax
+
 from sgblend_utils.decoding import translate
+from sgblend_utils.probes import recorded_inputs
 
 assert len(metrics["examples"]) == 5
 names = ("tokens_per_batch", "bucket_boundaries", "beam", "length_penalty")
@@ -263,10 +266,6 @@ print("translated again, without their 195 neighbours in the batch: the same wor
 # the training data says which word translates which.
 
 # %%
-from scipy.special import softmax
-
-from sgblend_utils.probes import recorded_inputs
-
 english, german = (metrics["examples"][0][side] for side in ("source", "output"))
 source_ids, target_ids = (words.encode([text])[0] for text in (english, german))
 inputs = {

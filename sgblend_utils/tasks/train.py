@@ -54,7 +54,7 @@ def prepare_backend() -> None:
     except (AttributeError, OSError, TypeError):
         return
     trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # <malloc.h>
-    limits = {mmap_max: 0, trim_threshold: 2**31 - 1, top_pad: 2**27, arena_max: 1}
+    limits = {mmap_max: 0, trim_threshold: 2**29, top_pad: 2**27, arena_max: 1}
     for option, value in limits.items():
         mallopt(option, value)
 
