@@ -109,7 +109,13 @@ def begin_sweep(log):
     """`sgblend sweep` in a process of its own, with runs of a minute; when its first has begun."""
     stub = [run_tools.__file__, json.dumps({"log": str(log), "seconds": 60})]
     words = ["sweep", "multi30k", "--activations", "gelu,relu,mish", "--workers", "2"]
-    sweep = subprocess.Popen([sys.executable, *stub, *words], stderr=subprocess.PIPE, text=True)
+    sweep = subprocess.Popen(
+        [sys.executable, *stub, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until(lambda: len(starts(log)) == 2)
     return sweep, [int(start[2]) for start in starts(log)]
 
