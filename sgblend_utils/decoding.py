@@ -31,8 +31,7 @@ class Search(keras.Model):
 
 def search_model(transformer: Transformer, kind: type[Search], *arguments: Any) -> Any:
     """`kind(transformer, *arguments)`, made once, since what is made anew compiles anew."""
-    # Where the transformer's own attributes are, the two are freed together; Keras does not save
-    # names with underscores.
+    # Among the transformer's attributes, to be freed with it; Keras does not save such names.
     made = transformer.__dict__.setdefault("__searches__", {})
     key = (kind, *arguments)
     if key not in made:
@@ -43,8 +42,8 @@ def search_model(transformer: Transformer, kind: type[Search], *arguments: Any) 
 class GreedySearch(Search):
     """Source ids (B, S) -> the most probable next token, over and over, until EOS: ids (B, length).
 
-    A prediction of padding ends a sentence as EOS does.  Without a causal mask no key can be kept:
-    the whole decoder runs again for each token, on the prefix alone.
+    Padding ends a sentence as EOS does.  Without a causal mask no key can be kept: the whole
+    decoder runs again for each token, on the prefix alone.
     """
 
     def call(self, source: Any) -> Any:
@@ -213,10 +212,8 @@ def translate(
 ) -> list[str]:
     """Plain sentences -> plain translations; an empty sentence stays empty.
 
-    Searches with a beam of 4 and a length penalty of 1; `options` are those of `translate_ids`.
-
-    Raises:
-        UserError: a sentence is too long for the last bucket, or has no subword that is known.
+    Searches with a beam of 4 and a length penalty of 1; `options` are those of `translate_ids`.  A
+    UserError names a sentence that is too long for the last bucket or has no known subword.
     """
     options = {"tokens_per_batch": 4096, "beam": 4, "length_penalty": 1.0} | options
     ids, longest = tokenizer.encode(sentences), bucket_boundaries[-1] - 1

@@ -91,10 +91,9 @@ def dead_units(
 ) -> dict[str, Any]:
     """Shares of units (features, or channels of images) that never respond over a whole data set.
 
-    `dead_share`: units whose output stays below 1e-3 everywhere (the published rule, but read at
-    the activation and without padding).  `near_dead_share`: units whose |f′| stays below 0.05: no
-    gradient passes, which is what death means for a smooth function too.  `dead_by_site` and
-    `near_dead_by_site` are the same for each site.
+    `dead_share`: output below 1e-3 everywhere (the published rule, but read at the activation and
+    without padding).  `near_dead_share`: |f′| below 0.05, so that no gradient passes, which is what
+    death means for a smooth function too.  `dead_by_site`, `near_dead_by_site`: for each site.
 
     Args:
         forward: runs the model eagerly on one batch's inputs, in inference mode.
@@ -158,9 +157,7 @@ class GradientKeeper(keras.optimizers.Optimizer):
 
 
 class GradientProbe(keras.callbacks.Callback):
-    """`values`: norms of the gradient and its noise scale after each epoch, over kernels alone.
-
-    Batch statistics are as in training; the network is left as it was.
+    """`values`: norms of the kernels' gradient and its noise scale after each epoch.
 
     Args:
         model: functional; its layers are shared with a twin that is trained with `GradientKeeper`.
@@ -211,11 +208,10 @@ class GradientProbe(keras.callbacks.Callback):
 
 
 def noise_scale(small: float, large: float, batch: int, count: int) -> float | None:
-    """The simple gradient noise scale tr(Σ) / |G|² (McCandlish et al. 2018, appendix A.1).
+    """The simple gradient noise scale tr(Σ) / |G|², in examples (McCandlish et al. 2018, A.1).
 
-    About the batch size, in examples, at which noise and gradient are of one size.  `small` is the
-    mean of |g|² over `count` batches of `batch` examples, `large` is |g|² of their mean gradient.
-    None where the estimate of |G|² is not positive: there is too much noise to tell.
+    `small` is the mean of |g|² over `count` batches of `batch` examples, `large` is |g|² of their
+    mean gradient.  None where the estimate of |G|² is not positive: there is too much noise.
     """
     signal = (count * large - small) / (count - 1)
     noise = (small - large) * batch * count / (count - 1)

@@ -42,7 +42,7 @@ def padded_difference(model):
     return np.abs(logits(model, padded) - logits(model, ids())).max()
 
 
-@pytest.mark.parametrize("kind", [pytest.param("small", marks=backend), "bert"])
+@each_kind
 def test_padding_changes_nothing_but_for_the_published_switches(kind):
     assert padded_difference(make(kind)) < TOLERANCE
     assert padded_difference(make(kind, switches=["no_padding_masks"])) > 1e-3

@@ -91,7 +91,6 @@ def test_stages_halve_the_image_and_double_the_channels(architecture):
     assert shapes["stage_3_0_out"] == (2, 2, 16 * out)
 
 
-@pytest.mark.backend
 def test_a_block_whose_branch_is_nothing_passes_its_input_on():
     """With both branch norms at zero, the first block is the activation of its own input."""
     model = make("relu")

@@ -90,7 +90,7 @@ def test_a_block_is_one_of_keras_layers(switches, masked):
     block.build((None, None, 16))
     for variable in block.trainable_variables:  # biases and norms that are not zero and one
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-    x, memory = (rng.normal(size=(3, n, 16)).astype("float32") for n in (6, 5))
+    x, memory = (ops.convert_to_tensor(rng.normal(size=(3, n, 16)), "float32") for n in (6, 5))
     source, target = rng.integers(4, 9, (3, 5)), rng.integers(4, 9, (3, 6))
     source[0, 3:], target[1, 4:] = PAD, PAD
     biases = masks = (None, None)

@@ -170,9 +170,8 @@ class Block(keras.layers.Layer):
     A branch's input is normalised, or with the switch `post_norm` the sum after it.  Feed-forward
     is Dense(f) -> activation -> Dense(d).  If gated (Shazeer 2020), half of the first Dense
     multiplies the activated other half (GEGLU with gelu, SwiGLU with silu), at the width w whose
-    3 d w + 2 w parameters are nearest to 2 d f + f.
-
-    `settings` are the model's: d_model, num_heads, ff_dim, gated, dropout and switches.
+    3 d w + 2 w parameters are nearest to 2 d f + f.  `settings` are the model's: d_model,
+    num_heads, ff_dim, gated, dropout and switches.
     """
 
     def __init__(
