@@ -371,7 +371,7 @@ print("one step moved α, β, γ by", np.round(np.subtract(moved, [a, b, c]), 3)
 # * **GELU** bends by $\varphi(x)(2-x^2)$, so its largest slope is $\Phi(\sqrt2) + \sqrt2\varphi(\sqrt2)
 #   = 1.12890$ at $x = \sqrt2$.
 #
-# Below, the search of `theory.shape` in floating point is checked against mpmath at 30 digits.
+# Below, the search of `theory` in floating point is checked against mpmath at 30 digits.
 
 # %%
 import mpmath as mp

@@ -121,7 +121,7 @@ axes.axvline(length, color="#222222", ls="--", lw=1)
 axes.set(xlabel="target length with both marks", ylabel="sentences", title="lengths, bundled text")
 axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 plt.show()
-share = 1 - sum(len(row) - 1 for row in split.target) / (len(split) * (length - 1))
+share = 1 - sum(len(row) - 1 for row in split.target) / (len(split.pairs) * (length - 1))
 print(f"padded to {length}, {share:.0%} of the target positions are padding")
 
 # %%

@@ -1,9 +1,7 @@
 """What an activation costs, as a ratio to GELU measured in turns with it in the same process."""
 
-from __future__ import annotations
-
-import time
 from collections.abc import Callable, Sequence
+from timeit import timeit
 from typing import Any
 
 import keras
@@ -13,7 +11,6 @@ import pandas as pd
 from sgblend_utils.zoo import make_activation
 
 SHAPE = (3072, 512)  # a batch of feed-forward pre-activations: 3,072 positions, 512 units
-ROUNDS = 15
 REFERENCE = "gelu"
 
 
@@ -50,33 +47,20 @@ def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], A
     return lambda: torch.autograd.grad((layer(data) * weight).sum(), wanted)
 
 
-def activation_costs(
-    names: Sequence[str], shape: tuple[int, ...] = SHAPE, rounds: int = ROUNDS
-) -> pd.DataFrame:
-    """Forward and backward time of each activation relative to GELU.
+def activation_costs(names: Sequence[str], shape=SHAPE, rounds: int = 15) -> pd.DataFrame:
+    """Forward and backward time, a row each: median `milliseconds`, and `ratio` to GELU's time.
 
     Every round times each activation once, in turn, so that a slow moment of the machine falls on
-    all of them; the ratio is formed within a round.
-
-    Returns:
-        One row each: `activation`, `milliseconds` (median), `ratio` to GELU (median over rounds)
-        and its quartiles `ratio_low`, `ratio_high`.
+    all of them.  The ratio is one round's: its median, and its quartiles `ratio_low`, `ratio_high`.
     """
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
     steps = {name: forward_backward(make_activation(name), x) for name in [REFERENCE, *names]}
     for step in steps.values():
         step()  # compiles
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - started)
-    rows = []
-    for name in names:
-        ratios = np.divide(seconds[name], seconds[REFERENCE])
-        low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        milliseconds = 1e3 * np.median(seconds[name])
-        rows.append((name, milliseconds, ratio, low, high))
-    columns = ["activation", "milliseconds", "ratio", "ratio_low", "ratio_high"]
-    return pd.DataFrame(rows, columns=columns).round(3)
+    seconds = pd.DataFrame(
+        {name: timeit(step, number=1) for name, step in steps.items()} for _ in range(rounds)
+    )
+    ratios = seconds.div(seconds[REFERENCE], axis=0)
+    table = {"milliseconds": 1e3 * seconds.median(), "ratio": ratios.median()}
+    table |= {"ratio_low": ratios.quantile(0.25), "ratio_high": ratios.quantile(0.75)}
+    return pd.DataFrame(table).loc[list(names)].rename_axis("activation").reset_index().round(3)

@@ -28,6 +28,7 @@ def seeds(text: str) -> list[int]:
     return [seed for span in spans for seed in range(span[0], span[-1] + 1)]
 
 
+CONNECT = 5  # seconds that a cluster has to answer
 SHORTCUTS = ("max_samples", "epochs", "d_model", "ff_dim", "num_heads", "num_layers")
 OPTIONS: dict[str, dict[str, Any]] = {
     "task": {"help": "multi30k, wmt14, imdb, imdb_bert, cifar10 …"},
@@ -75,17 +76,14 @@ def spelled(name: str) -> list[str]:
     return sorted({f"--{name}", f"--{name.replace('_', '-')}"})
 
 
-def add_options(parser: argparse.ArgumentParser, names: str) -> None:
-    for name in names.split():
-        parser.add_argument(name, **OPTIONS[name])
-
-
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("sgblend", description="The SG-Blend companion.")
     parser.set_defaults(perform=command)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     for name, (about, options) in COMMANDS.items():
-        add_options(own := commands.add_parser(name, help=about), options)
+        own = commands.add_parser(name, help=about)
+        for option in options.split():
+            own.add_argument(option, **OPTIONS[option])
         for short in SHORTCUTS if "--set" in options else ():
             write = f"{short}={{}}".format  # as --set has it
             own.add_argument(*spelled(short), dest="set", action="append", type=write, metavar="N")
@@ -101,7 +99,8 @@ def choose_backend(asked: str | None, task: str | None = None) -> str:
     from sgblend_utils.config import BACKENDS, choose
     from sgblend_utils.tasks import task_named
 
-    order = [*([task_named(task).default_backend] if task else []), "jax", "tensorflow", "torch"]
+    order = [task_named(task).default_backend] if task else []
+    order += ["jax", "tensorflow", "torch"]
     installed = (name for name in order if importlib.util.find_spec(name))
     backend = asked or os.environ.get("KERAS_BACKEND") or next(installed, order[0])
     if importlib.util.find_spec(choose("backend", backend, BACKENDS)) is None:
@@ -139,7 +138,7 @@ def cluster(address: str) -> Any:
     try:
         from distributed import Client
 
-        return Client(re.sub("^dask:", "tcp:", address), timeout=5)
+        return Client(re.sub("^dask:", "tcp:", address), timeout=CONNECT)
     except (ImportError, OSError, ValueError) as error:
         raise UserError(
             f"There is no cluster at {address!r} ({error}): `pip install distributed`, start "

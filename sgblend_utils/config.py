@@ -27,42 +27,41 @@ SCHEMA = 2
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
+def is_number(value: Any, lowest: float = 0, kind: Any = (int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and value >= lowest
+
+
 def is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return is_number(value, 1, int)
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+def of_kind(wanted: str, valid: Callable[[Any], bool]) -> Callable[..., Any]:
+    """Makes fields: a default, its check and, for the error message, what is wanted in words."""
+
+    def make(default: Any = None, **more: str) -> Any:
+        return field(default=default, metadata={"valid": valid, "wanted": wanted, **more})
+
+    return make
 
 
-def setting(default: Any, valid: Callable[[Any], bool], wanted: str, **more: str) -> Any:
-    """A field with its check and, for the error message, what is wanted in words."""
-    return field(default=default, metadata={"valid": valid, "wanted": wanted, **more})
-
-
-def of_kind(valid: Callable[[Any], bool], wanted: str) -> Callable[..., Any]:
-    return lambda default=None: setting(default, valid, wanted)
-
-
-count = of_kind(is_count, "a positive whole number")
-optional_count = of_kind(lambda x: x is None or is_count(x), "a positive whole number or null")
-number = of_kind(is_number, "a number from 0 on")
-share = of_kind(lambda x: is_number(x) and x < 1, "a number from 0 to below 1")
-flag = of_kind(lambda x: isinstance(x, bool), "true or false")
+count = of_kind("a positive whole number", is_count)
+optional_count = of_kind("a positive whole number or null", lambda x: x is None or is_count(x))
+number = of_kind("a number from 0 on", is_number)
+share = of_kind("a number from 0 to below 1", lambda x: is_number(x) and x < 1)
+flag = of_kind("true or false", lambda x: isinstance(x, bool))
 boundaries = of_kind(
-    lambda x: isinstance(x, tuple) and all(map(is_count, x)) and list(x) == sorted(set(x)) != [],
     "a list of increasing positive whole numbers",
+    lambda x: isinstance(x, tuple) and all(map(is_count, x)) and list(x) == sorted(set(x)) != [],
 )
 
 
 def at_least(lowest: int, default: int) -> Any:
-    wanted = f"a whole number from {lowest} on"
-    return setting(default, lambda x: isinstance(x, int) and is_number(x) and x >= lowest, wanted)
+    return of_kind(f"a whole number from {lowest} on", lambda x: is_number(x, lowest, int))(default)
 
 
 def one_of(*names: str) -> Any:
     """A word out of a few, the first by default."""
-    return setting(names[0], lambda x: x in names, " or ".join(names))
+    return of_kind(" or ".join(names), lambda x: x in names)(names[0])
 
 
 def switch(meaning: str) -> Any:
@@ -70,16 +69,12 @@ def switch(meaning: str) -> Any:
 
     The published protocols are presets with their switches on.
     """
-    return setting(False, lambda x: isinstance(x, bool), "true or false", switch=meaning)
+    return flag(False, switch=meaning)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Base of a task's settings; values are checked when they are made.
-
-    Raises:
-        UserError: a value out of its range.
-    """
+    """Base of a task's settings; a UserError names a value out of its range."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -93,10 +88,8 @@ class Settings:
 
     def override(self, values: Mapping[str, Any]) -> Settings:
         """The settings with other values for some; a UserError names one that does not exist."""
-        known = [f.name for f in dataclasses.fields(self)]
         for name in values:
-            if name not in known:
-                raise UserError(f"Unknown setting {name!r}: choose one of {', '.join(known)}.")
+            choose("setting", name, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **values)
 
     def differing(self, other: Settings | None = None) -> dict[str, Any]:
@@ -122,7 +115,6 @@ def switch_meanings(kind: type[Settings]) -> dict[str, str]:
 
 @functools.cache
 def preset_tables() -> dict[str, Any]:
-    """The file `presets.toml`."""
     return tomllib.loads(resources.files("sgblend_utils").joinpath("presets.toml").read_text())
 
 
@@ -154,25 +146,16 @@ def choose(kind: str, value: str, valid: Any) -> str:
 class RunConfig:
     """One run: what is trained, how, on what, and with which seed.
 
-    Attributes:
-        task, protocol, preset: name the settings.
-        activation: a name of `zoo.ZOO`, with options in brackets if wished:
-            `sgblend(parameterization=published)`.
-        seed: of the initial weights, the data order and dropout; the same for every activation.
-        overrides: settings that differ from the preset's.
-        backend: of Keras; None is the task's own.
-
-    Raises:
-        UserError: a name that does not exist or a value out of its range.
+    A UserError says which name does not exist, or which value is out of its range.
     """
 
     task: str
-    activation: str = "sgblend"
+    activation: str = "sgblend"  # with options if wished: `sgblend(parameterization=published)`
     protocol: str = "sound"
     preset: str = "mini"
-    seed: int = 0
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    backend: str | None = None
+    seed: int = 0  # of weights, data order and dropout; the same for every activation
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # settings other than the preset's
+    backend: str | None = None  # of Keras; None is the task's own
 
     def __post_init__(self) -> None:
         presets = self.task_object.presets
@@ -184,7 +167,7 @@ class RunConfig:
                 f"There is no {self.preset} preset of {self.task} in the {self.protocol} protocol; "
                 f"choose one of: {have}."
             )
-        if not is_number(self.seed) or not isinstance(self.seed, int):
+        if not is_number(self.seed, 0, int):
             raise UserError(f"The seed is {self.seed}; give a whole number from 0 on.")
         if self.backend is None:
             object.__setattr__(self, "backend", self.task_object.default_backend)
@@ -193,7 +176,6 @@ class RunConfig:
 
     @property
     def task_object(self) -> Any:
-        """The task of that name."""
         # Tasks are found by their files, so that a new one is one file; they import this module.
         return importlib.import_module("sgblend_utils.tasks").task_named(self.task)
 
@@ -222,10 +204,7 @@ class RunConfig:
 
 
 def record_key(described: Mapping[str, Any], rows: str) -> str:
-    """Hash of what a run's numbers depend on: `describe` without the preset's name, and the data.
-
-    The preset's values count, its name does not.
-    """
+    """Hash of what a run's numbers depend on; a preset's values count, its name does not."""
     identity = {name: value for name, value in described.items() if name != "preset"}
     text = json.dumps([SCHEMA, identity, rows], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

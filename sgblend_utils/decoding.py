@@ -1,7 +1,5 @@
 """From a trained Transformer to translations: greedy and beam search, with cached keys."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -158,11 +156,6 @@ class BeamSearch(Search):
         return self.search(source)[0][:, 0]
 
 
-def until_eos(row: Sequence[int]) -> list[int]:
-    """The tokens before the first EOS (or PAD)."""
-    return [int(i) for i in itertools.takewhile(lambda token: token not in (EOS, PAD), row)]
-
-
 def translate_ids(
     transformer: Transformer,
     source: Sequence[Sequence[int]],
@@ -172,15 +165,11 @@ def translate_ids(
     beam: int = 1,
     length_penalty: float = 1.0,
 ) -> list[list[int]]:
-    """Translate rows of ids, in buckets of like length; the order is kept.
+    """Translate rows of ids, closed by EOS; the order is kept.
 
-    Args:
-        transformer: the model.
-        source: rows as it was trained on, closed by EOS; too long ones are cut before that.
-        tokens_per_batch: padded source positions, over all hypotheses.
-        bucket_boundaries: increasing lengths that sources are padded to.
-        beam: hypotheses kept; 1 searches greedily.
-        length_penalty: see `length_norm`; of no effect on greedy search.
+    Rows are padded to the next of the increasing `bucket_boundaries`; too long ones are cut before
+    EOS.  `tokens_per_batch` counts padded source positions over all hypotheses.  A beam of 1
+    searches greedily, without the length penalty of `length_norm`.
     """
     longest = bucket_boundaries[-1]
     rows = [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in source]
@@ -198,38 +187,32 @@ def translate_ids(
             padded = pad([rows[i] for i in part], width, height)
             ids = search_model(transformer, *kind).predict_on_batch(padded)
             for i, row in zip(part, np.asarray(ids), strict=False):
-                out[i] = until_eos(row)
+                out[i] = [int(t) for t in itertools.takewhile(lambda t: t not in (EOS, PAD), row)]
     return out
 
 
 def translate(
-    transformer: Transformer,
-    tokenizer: Subwords,
-    sentences: Sequence[str],
-    *,
-    bucket_boundaries: Sequence[int] = (16, 32, 64, 128),
-    **options: Any,
+    transformer: Transformer, tokenizer: Subwords, sentences: Sequence[str], **options: Any
 ) -> list[str]:
     """Plain sentences -> plain translations; an empty sentence stays empty.
 
     Searches with a beam of 4 and a length penalty of 1; `options` are those of `translate_ids`.  A
     UserError names a sentence that is too long for the last bucket or has no known subword.
     """
-    options = {"tokens_per_batch": 4096, "beam": 4, "length_penalty": 1.0} | options
-    ids, longest = tokenizer.encode(sentences), bucket_boundaries[-1] - 1
+    options = {"tokens_per_batch": 4096, "beam": 4, **options}
+    boundaries = options.setdefault("bucket_boundaries", (16, 32, 64, 128))
+    ids, longest = tokenizer.encode(sentences), boundaries[-1] - 1
     space = tokenizer.processor.piece_to_id("▁")  # stands before a word of unknown characters
     for sentence, row in zip(sentences, ids, strict=True):
         if row and not set(row) - {UNK, space}:
-            raise UserError(
-                f"Nothing in {sentence[:40]!r} occurred in the training text of this model: "
-                "give it a sentence in English."
-            )
+            unknown = f"Nothing in {sentence[:40]!r} occurred in the training text of this model"
+            raise UserError(f"{unknown}: give it a sentence in English.")
         if len(row) > longest:
             begins = f"The sentence that begins {sentence[:40]!r} has {len(row)} subwords"
             raise UserError(f"{begins}, and at most {longest} can be translated: split it.")
     filled = [i for i, row in enumerate(ids) if row]
     closed = [[*ids[i], EOS] for i in filled]
-    out = translate_ids(transformer, closed, bucket_boundaries=bucket_boundaries, **options)
+    out = translate_ids(transformer, closed, **options)
     texts = dict(zip(filled, tokenizer.decode(out), strict=True))
     return [texts.get(i, "") for i in range(len(ids))]
 

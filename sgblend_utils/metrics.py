@@ -1,7 +1,5 @@
 """Scores of translations and of classifiers, each from the library that defines it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +10,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 BOOTSTRAP = 1000  # resamples of the test sentences for the 95 % interval
-BINS = 15  # of confidence, as in Guo et al. 2017
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
@@ -48,9 +45,8 @@ def published_bleu(outputs: Sequence[list[str]], references: Sequence[list[str]]
 def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Scores of labels (N,) in [0, C) and probabilities (N, C), each row summing to one.
 
-    `test_accuracy` with Wilson's 95 % interval, `test_accuracy_low` and `test_accuracy_high`, which
-    is about the test examples and not about seeds; `test_nll` (nats per example); `ece` (see
-    `calibration_error`); `confusion`: counts, true class by predicted class.
+    `test_accuracy` has Wilson's 95 % interval, about the test examples and not about seeds;
+    `test_nll` is in nats per example, `confusion` in counts, true class by predicted class.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, "float64")
     predicted = probabilities.argmax(axis=1)
@@ -77,7 +73,7 @@ def binary_scores(labels: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
     return scores | {"f1": round(float(f1), 5), "roc_auc": round(float(auc), 5)}
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017, eq. 3): mean |accuracy − confidence| over bins.
 
     Confidence is the probability of the predicted class; bins of equal width count by examples.

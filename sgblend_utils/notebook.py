@@ -1,11 +1,11 @@
 """What every notebook needs first: a quiet Keras and one style; and models that train as one."""
 
-import contextlib
-import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from sgblend_utils.style import set_style
 
 
 def is_live() -> bool:
@@ -16,32 +16,25 @@ def is_live() -> bool:
 def setup(seed: int | None = 0) -> None:
     """Import Keras without the backend's start-up chatter, seed it, and set the figure style.
 
-    For a notebook's first cell, before anything else imports Keras.  What a library writes to
-    stderr while starting differs between machines and would be kept in the outputs.
+    For a notebook's first cell, before anything else imports Keras: what a library writes to stderr
+    while starting differs between machines and would be kept in the outputs.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    with _stderr_closed():
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)  # C++ libraries write past `sys.stderr`
         import keras
 
         keras.ops.convert_to_numpy(keras.ops.ones(1))  # the first operation wakes the backend
         if seed is not None:
             keras.utils.set_random_seed(seed)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # which its import sets to INFO
-    importlib.import_module("sgblend_utils.style").set_style()
-
-
-@contextlib.contextmanager
-def _stderr_closed() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: C++ libraries write past `sys.stderr`."""
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(sink)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # which its import sets to INFO
+    set_style()
 
 
 def side_by_side(

@@ -1,9 +1,8 @@
 """What an activation does in a network: parameters, units that never respond, gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -37,8 +36,7 @@ class ParameterTrajectory(keras.callbacks.Callback):
 
     def __init__(self, sites: Sites):
         super().__init__()
-        self.sites = sites
-        self.values: list[dict[str, Any]] = []
+        self.sites, self.values = sites, []
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self.values:
@@ -51,31 +49,19 @@ class ParameterTrajectory(keras.callbacks.Callback):
 @contextmanager
 def recorded_inputs(sites: Sites) -> Iterator[dict[str, np.ndarray]]:
     """While open, each eager forward pass leaves every layer's own input in the dict, by site."""
-    taps: dict[str, np.ndarray] = {}
-    originals = {name: layer.call for name, (layer, _) in sites.items()}
+    taps, originals = {}, {name: layer.call for name, (layer, _) in sites.items()}
 
-    def tap(name: str) -> Callable[..., Any]:
-        def tapped(x: Any, *args: Any, **kwargs: Any) -> Any:
-            taps[name] = ops.convert_to_numpy(x)
-            return originals[name](x, *args, **kwargs)
-
-        return tapped
+    def tapped(name: str, x: Any, *args: Any, **kwargs: Any) -> Any:
+        taps[name] = ops.convert_to_numpy(x)
+        return originals[name](x, *args, **kwargs)
 
     for name, (layer, _) in sites.items():
-        object.__setattr__(layer, "call", tap(name))
+        object.__setattr__(layer, "call", partial(tapped, name))
     try:
         yield taps
     finally:
         for name, (layer, _) in sites.items():
             object.__setattr__(layer, "call", originals[name])
-
-
-def source_attention(transformer: Any, inputs: Mapping[str, Any]) -> np.ndarray:
-    """Where each decoder layer looks in the source: (layers, B, H, T, S), rows summing to one."""
-    sites = {b.name: (b.cross_attention.softmax, "target") for b in transformer.decoder}
-    with recorded_inputs(sites) as scores:
-        transformer.hidden_states(inputs)
-    return ops.convert_to_numpy(ops.softmax(np.stack([scores[name] for name in sites])))
 
 
 def slope(layer: keras.layers.Layer, x: np.ndarray) -> np.ndarray:
@@ -84,25 +70,17 @@ def slope(layer: keras.layers.Layer, x: np.ndarray) -> np.ndarray:
     return (up - down) / (2 * STEP)
 
 
-def dead_units(
-    forward: Callable[[Any], Any],
-    batches: Iterable[tuple[Any, Mapping[str, np.ndarray]]],
-    sites: Sites,
-) -> dict[str, Any]:
+def dead_units(forward: Callable, batches: Iterable[Any], sites: Sites) -> dict[str, Any]:
     """Shares of units (features, or channels of images) that never respond over a whole data set.
 
     `dead_share`: output below 1e-3 everywhere (the published rule, but read at the activation and
     without padding).  `near_dead_share`: |f′| below 0.05, so that no gradient passes, which is what
     death means for a smooth function too.  `dead_by_site`, `near_dead_by_site`: for each site.
 
-    Args:
-        forward: runs the model eagerly on one batch's inputs, in inference mode.
-        batches: pairs of inputs and, by stream name, what of them is real: positions (B, T), or
-            whole examples (B,), as for images.
-        sites: activation layers by name, with the stream whose positions they follow.
+    `forward` runs the model eagerly on a batch's inputs.  `batches` are pairs of inputs and, by the
+    name of a site's stream, what of them is real: positions (B, T), or examples (B,), as of images.
     """
-    largest: dict[str, np.ndarray] = {}
-    steepest: dict[str, np.ndarray] = {}
+    largest, steepest = {}, {}
     with recorded_inputs(sites) as taps:
         for inputs, real in batches:
             forward(inputs)
@@ -114,8 +92,7 @@ def dead_units(
                 for most, values in ((largest, output), (steepest, np.abs(slope(layer, x)))):
                     top = values[chosen].reshape(-1, values.shape[-1]).max(axis=0)
                     most[name] = np.maximum(most.get(name, top), top)
-    units = [value.size for value in largest.values()]
-    out: dict[str, Any] = {}
+    units, out = [value.size for value in largest.values()], {}
     kinds = {"dead": (largest, PUBLISHED_THRESHOLD), "near_dead": (steepest, SLOPE_THRESHOLD)}
     for kind, (most, threshold) in kinds.items():
         by_site = {name: float((value < threshold).mean()) for name, value in most.items()}
@@ -131,7 +108,7 @@ def published_dead_share(model: keras.Model, batches: Iterable[Any]) -> float:
     It reads no activation but a translator's dropout after the decoder's last feed-forward, or a
     classifier's pooled hidden state, padding included; rows of padding alone are left out.
     """
-    largest: list[np.ndarray] = []
+    largest = []
     for inputs in batches:
         if hasattr(model, "pooled"):
             values, ids = ops.convert_to_numpy(model.pooled(inputs)), inputs
@@ -159,19 +136,14 @@ class GradientKeeper(keras.optimizers.Optimizer):
 class GradientProbe(keras.callbacks.Callback):
     """`values`: norms of the kernels' gradient and its noise scale after each epoch.
 
-    Args:
-        model: functional; its layers are shared with a twin that is trained with `GradientKeeper`.
-        loss: as in training.
-        batches: at least two equal-sized pairs of inputs and targets.
-        group: kernel's path -> the name under which its norm is noted.
+    They are those of a twin of the functional `model`, with the same layers, over at least two
+    `batches`: pairs, of equal size, of inputs and targets.  `group` maps a kernel's path to the
+    name under which its norm is noted.
     """
 
-    def __init__(
-        self, model: keras.Model, loss: Any, batches: Sequence[Any], group: Callable[[str], str]
-    ):
+    def __init__(self, model: keras.Model, loss: Any, batches: Sequence[Any], group: Callable):
         super().__init__()
-        self.batches, self.group = list(batches), group
-        self.values: list[dict[str, Any]] = []
+        self.batches, self.group, self.values = list(batches), group, []
         self.twin = keras.Model(model.inputs, model.outputs)
         self.twin.compile(GradientKeeper(0.0), loss, jit_compile=False, auto_scale_loss=False)
 
@@ -198,8 +170,8 @@ class GradientProbe(keras.callbacks.Callback):
         total = sum(by_layer.values())
         small = float(np.mean([sum(self.squared_norms(one).values()) for one in each]))
         scale = noise_scale(small, total, len(self.batches[0][0]), len(each))
-        norms = {name: round(value**0.5, 6) for name, value in by_layer.items()}
         scale = None if scale is None else round(scale, 2)
+        norms = {name: round(value**0.5, 6) for name, value in by_layer.items()}
         return {"norm": round(total**0.5, 6), "norm_by_layer": norms, "noise_scale": scale}
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

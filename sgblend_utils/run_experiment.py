@@ -28,7 +28,8 @@ SCORES = {
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("run_experiment", description="The paper's WMT14 experiment.")
-    cli.add_options(parser, "--activations --protocol --preset --seeds --backend")
+    for name in ("--activations", "--protocol", "--preset", "--seeds", "--backend"):
+        parser.add_argument(name, **cli.OPTIONS[name])
     for name, value in PAPER.items():
         parser.add_argument(*cli.spelled(name), type=int, default=value, help=f"default {value}")
     parser.add_argument("--output", type=Path, help="folder for the records")

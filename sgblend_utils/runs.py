@@ -4,8 +4,6 @@ A record is one JSON file, `<task>/<preset>-<protocol>-<activation>-s<seed>-<key
 its key.  Of a run that failed, `failed/<task>` has a note with the reason.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -44,15 +42,14 @@ class Busy(UserError):
     exit_code = 75
 
 
-def results_root() -> Path:
+def results_root(default: str = "results") -> Path:
     """Directory of the records: `SGBLEND_RESULTS`, or `data/results` of the checkout."""
-    return Path(os.environ.get(STORE) or project_root() / "data" / "results").expanduser()
+    return Path(os.environ.get(STORE) or project_root() / "data" / default).expanduser()
 
 
 def models_root(root: Path | None = None) -> Path:
     """Directory of trained models: beside the records, but `data/cache/models` of the checkout."""
-    base = root or os.environ.get(STORE) or project_root() / "data" / "cache"
-    return Path(base).expanduser() / "models"
+    return (root or results_root("cache")) / "models"
 
 
 def record_path(config: RunConfig, key: str, root: Path | None = None) -> Path:
@@ -106,12 +103,10 @@ class Place:
 
     def __init__(self, config: RunConfig, root: Path | None = None) -> None:
         self.config, self.key = config, config.key()
+        self.name = f"{config.task} {config.activation} seed {config.seed}"
         self.record = record_path(config, self.key, root)
         self.note = record_path(config, self.key, (root or results_root()) / "failed")
         self.folder = models_root(root) / self.key
-
-    def __str__(self) -> str:
-        return f"{self.config.task} {self.config.activation} seed {self.config.seed}"
 
     def found(self) -> Path | None:
         """The record with this key; its preset may have had another name."""
@@ -131,7 +126,7 @@ class Place:
         """Say why there is no record, and which code that was."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         note = {"config": self.config.describe(), "reason": reason, "time": time}
-        write_record(note | {"git_commit": commit}, self.note)
+        write_record({**note, "git_commit": commit}, self.note)
 
 
 def run(config: RunConfig, *, root: Path | None = None, **options: Any) -> Path:
@@ -220,9 +215,11 @@ def work(
             except TimeoutExpired:
                 if not wanted():
                     process.kill()
-        paths = [path for path in Path(own).rglob("[!.]*") if path.is_file()]
-        kept = [p for p in paths if p.suffix != ".lock" and p.parent.name != "checkpoint"]
-        files = {path.relative_to(own).as_posix(): path.read_bytes() for path in kept}
+        files = {
+            path.relative_to(own).as_posix(): path.read_bytes()
+            for path in Path(own).rglob("[!.]*")
+            if path.is_file() and path.suffix != ".lock" and path.parent.name != "checkpoint"
+        }
     if (code := process.returncode) < 0:
         return code, f"killed by signal {-code}", files
     return code, lines[-1].removeprefix("sgblend: ") if lines else f"exit code {code}", files
@@ -247,7 +244,7 @@ def sweep(
     stopped = Event()
     store = str(root or os.environ.get(STORE, ""))
     pinned = workers > 1 and executor is None and hasattr(os, "sched_setaffinity")
-    cores = itertools.cycle(sorted(os.sched_getaffinity(0)) if pinned else ())
+    cores = itertools.cycle(os.sched_getaffinity(0) if pinned else ())
 
     def pin() -> None:  # a thread, and what it starts
         if pinned:
@@ -285,7 +282,7 @@ def sweep(
         if stopped.is_set() or place.found():
             place.note.unlink(missing_ok=True)
         elif code != Busy.exit_code:
-            return f"{place}: {said}"
+            return f"{place.name}: {said}"
         return None
 
     with ThreadPoolExecutor(AT_ONCE if executor else workers, initializer=pin) as pool:
@@ -307,15 +304,14 @@ def status(configs: Iterable[RunConfig], *, workers: int = 1, root: Path | None 
         if place.found():
             counts["done"] += 1
             continue
-        state = "left"
         try:
             with place.claim() if place.folder.exists() else nullcontext():
-                if place.note.exists():
-                    state = "failed"
-                    notes.append(f"{place}: {read_record(place.note)['reason']}")
+                state = "failed" if place.note.exists() else "left"
         except Busy:
             state = "running"
         counts[state] += 1
+        if state == "failed":
+            notes.append(f"{place.name}: {read_record(place.note)['reason']}")
         config = place.config.describe()  # the time is that of others in activation and seed
         same = {name: config[name] for name in ("activation", "seed")}
         like = [record for record in records if record["config"] | same == config]

@@ -6,20 +6,17 @@ seed.  Every statistic is SciPy's; what is here decides which one answers which 
 
 import bisect
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
+from pandas import DataFrame, Series
 from scipy import optimize, stats
 
 LEVEL, POWER = 0.95, 0.8
 EXACT_SEEDS = 16  # up to here all 2ⁿ sign patterns are tried, beyond it as many random ones
 
-Values = Sequence[float] | np.ndarray
-Interval = tuple[float, float]
 
-
-def mean_interval(values: Values, level: float = LEVEL) -> Interval:
+def mean_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
     """Student's t interval of a mean; (nan, nan) with fewer than two values."""
     values = np.asarray(values, float)
     if values.size < 2:
@@ -28,7 +25,7 @@ def mean_interval(values: Values, level: float = LEVEL) -> Interval:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def t_test(differences: Values) -> float:
+def t_test(differences: ArrayLike) -> float:
     """Two-sided p value of a paired t test; nan with fewer than two differences."""
     differences = np.asarray(differences, float)
     if differences.size < 2:
@@ -38,11 +35,8 @@ def t_test(differences: Values) -> float:
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
-def sign_flip_test(differences: Values) -> float:
-    """Two-sided p value of the sign-flip permutation test.
-
-    Exact, and so never below `smallest_p`: with 3 seeds nothing can come out below 0.25.
-    """
+def sign_flip_test(differences: ArrayLike) -> float:
+    """Two-sided p value of the sign-flip test; exact, and so never below `smallest_p`."""
     values = np.asarray(differences, float)
     if values.size < 2:
         return smallest_p(values.size)
@@ -55,7 +49,7 @@ def smallest_p(seeds: int) -> float:
     return min(1.0, 2.0 ** (1 - min(seeds, EXACT_SEEDS))) if seeds else math.nan
 
 
-def probability_of_improvement(ours: Values, theirs: Values, better: int = 1) -> float:
+def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike, better: int = 1) -> float:
     """P(a run of ours beats a run of theirs), ties counting half (Agarwal et al. 2021, rliable).
 
     Runs need not be paired; `better` is -1 where smaller values are better.
@@ -76,7 +70,7 @@ def power_of(effect: float, seeds: int, level: float = LEVEL) -> float:
 def detectable_difference(deviation: float, seeds: int, level: float = LEVEL) -> float:
     """The true difference that so many seeds find with 80 % power; nan without noise.
 
-    It has the unit of `deviation`, the standard deviation of the difference between paired runs.
+    `deviation`, of the same unit, is the standard deviation of the difference of paired runs.
     """
     if seeds < 2 or not deviation > 1e-12:
         return math.nan
@@ -95,7 +89,7 @@ def seeds_needed(effect: float, deviation: float) -> int | None:
     return counts[place] if place < len(counts) else None
 
 
-def summarise(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def summarise(frame: DataFrame, metric: str) -> DataFrame:
     """Mean of a metric over seeds with its t interval, a row per activation.
 
     Here and below `frame` has a row per run, with columns `activation`, `seed` and the metric.
@@ -103,21 +97,19 @@ def summarise(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows = {}
     for name, values in frame.dropna(subset=metric).groupby("activation", sort=False)[metric]:
         rows[name] = len(values), values.mean(), *mean_interval(values)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["seeds", "mean", "low", "high"])
+    return DataFrame.from_dict(rows, orient="index", columns=["seeds", "mean", "low", "high"])
 
 
 def paired_differences(
-    frame: pd.DataFrame, metric: str, activation: str, baseline: str = "gelu"
-) -> pd.Series:
+    frame: DataFrame, metric: str, activation: str, baseline: str = "gelu"
+) -> Series:
     """activation − baseline of a metric, by seed, over the seeds that both have."""
     table = frame.pivot_table(index="seed", columns="activation", values=metric)
     table = table.reindex(columns=[activation, baseline])
     return (table[activation] - table[baseline]).dropna()
 
 
-def compare(
-    frame: pd.DataFrame, metric: str, baseline: str = "gelu", better: int = 1
-) -> pd.DataFrame:
+def compare(frame: DataFrame, metric: str, baseline: str = "gelu", better: int = 1) -> DataFrame:
     """Every activation against a baseline on one metric, a row per activation.
 
     Columns: `seeds` in common, `difference` (mean), `low`, `high` (t interval), `low_corrected`,
@@ -126,7 +118,7 @@ def compare(
     `improvement` (probability of), `detectable` (with 80 % power, at the corrected level).
     """
     runs = dict(list(frame.groupby("activation", sort=False)[metric]))
-    theirs = runs.pop(baseline, pd.Series(dtype=float)).dropna()
+    theirs = runs.pop(baseline, Series(dtype=float)).dropna()
     joint = 1 - (1 - LEVEL) / max(1, len(runs))
     rows = {}
     for name, ours in runs.items():
@@ -140,13 +132,13 @@ def compare(
             row["improvement"] = probability_of_improvement(ours.dropna(), theirs, better)
             row["detectable"] = detectable_difference(found.std(), n, joint)
             rows[name] = row
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = DataFrame.from_dict(rows, orient="index")
     if rows and (tested := table["p"].notna()).any():
         table.loc[tested, "q"] = stats.false_discovery_control(table.loc[tested, "p"])
     return table
 
 
-def outcome(interval: Interval, side: int, size: float = 0.0) -> str:
+def outcome(interval: tuple[float, float], side: int, size: float = 0.0) -> str:
     """What an interval, already corrected, says of the claim "on this side, and as large as size".
 
     "not reproduced": no part of it is on that side, or none is so large; "reproduced": otherwise,

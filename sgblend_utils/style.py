@@ -1,19 +1,15 @@
-"""One look for every figure: seaborn's ticks, and one colour, dash and marker per activation.
+"""One look for every figure: seaborn's ticks, and a colour, dash and marker per activation.
 
-The colours are those of Okabe and Ito, told apart by readers with any colour vision; dash and
-marker carry the same information for print in grey.
+The colours are those of Okabe and Ito, told apart with any colour vision; dashes are for print.
 """
 
-import matplotlib as mpl
 import seaborn as sns
 
 from sgblend_utils.zoo import ZOO, label
 
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
-
 PALETTE = {name: row.colour for name, row in ZOO.items()}
 LABELS = {name: row.label for name, row in ZOO.items()}
-
 _DASHES = (
     "-",  # sgblend
     (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)),  # sswish
@@ -39,8 +35,7 @@ _LOOK |= {"lines.linewidth": 2.0, "lines.markersize": 5, "svg.hashsalt": "sgblen
 def activation_style(spec: str) -> dict:
     """Keyword arguments of `Axes.plot` for one activation: color, linestyle, marker, label.
 
-    Options of a spec show in the label alone.  Names that are not in the zoo get grey.  Markers
-    belong to curves with few points; drop the key with ``marker=""`` for dense ones.
+    Options of a spec show in the label alone.  Names that are not in the zoo get grey.
     """
     name = spec.partition("(")[0]
     place = list(PALETTE).index(name) if name in PALETTE else 0
@@ -54,5 +49,4 @@ def activation_style(spec: str) -> dict:
 
 def set_style() -> None:
     """Make the shared style the default for every figure made from here on."""
-    sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE.values())[:8])
-    mpl.rcParams.update(_LOOK)
+    sns.set_theme(style="ticks", palette=list(PALETTE.values())[:8], rc=_LOOK)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from sgblend_utils.errors import UserError
 
 # Form of GELU -> its gate, GELU(x) / x: exact, and the two approximations of arXiv 1606.08415.
@@ -35,45 +33,29 @@ def choose(kind: str, value: str, valid: Any) -> str:
 
 @dataclass(frozen=True)
 class Activation:
-    """One row.
-
-    Attributes:
-        expression: (f, x, …) -> value, where `f` has the functions (NumPy's or SymPy's) and further
-            arguments are parameters, options and `gate` (see `GELU_FORMS`).
-        factory: ``module:attribute`` of a Keras layer class or of a function.
-        parameters: those that are learned -> where they start.
-        options: what a spec may set -> default.
-        kinks: points where the first or second derivative jumps.
-    """
+    """One row."""
 
     name: str
     label: str
     colour: str
-    expression: Callable[..., Any]
+    expression: Callable[..., Any]  # of f and x, see `evaluate`
     reference: str
-    factory: str
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    kinks: tuple[float, ...] = ()
+    factory: str  # `module:attribute` of a Keras layer class or of a function
+    parameters: Mapping[str, float] = field(default_factory=dict)  # learned -> their start
+    options: Mapping[str, Any] = field(default_factory=dict)  # what a spec may set -> default
+    kinks: tuple[float, ...] = ()  # where the first or second derivative jumps
 
     def evaluate(self, functions: Mapping[str, Any], **values: Any) -> Any:
-        """The expression with `functions` (NumPy's, SymPy's) and values of x and the rest."""
+        """The expression, where f has `functions` (NumPy's, SymPy's), and `values` x and others.
+
+        Its further arguments are parameters, options and `gate` (see `GELU_FORMS`).
+        """
         options = {name: value for name, value in self.options.items() if value is not None}
-        known = {**self.parameters, **options, **values}
-        f = SimpleNamespace(**functions)
+        known, f = {**self.parameters, **options, **values}, SimpleNamespace(**functions)
         if "gelu" in known:
             known["gate"] = GELU_FORMS[known["gelu"]](f, known["x"])
         wanted = self.expression.__code__.co_varnames[1:]
         return self.expression(f, **{name: known[name] for name in wanted})
-
-    def formula(self, x: Any, **values: Any) -> np.ndarray:
-        """The function in NumPy and float64; parameters and options broadcast against x."""
-        from scipy import special
-
-        functions = {name: getattr(np, name) for name in ("exp", "tanh", "sqrt", "where", "pi")}
-        functions |= {"sigmoid": special.expit, "Phi": special.ndtr, "erf": special.erf}
-        functions |= {"softplus": functools.partial(np.logaddexp, 0.0)}
-        return self.evaluate(functions, x=np.asarray(x, dtype=float), **values)
 
 
 def _learnable(*names: str, **more: Any) -> dict[str, Any]:
@@ -85,14 +67,10 @@ def _learnable(*names: str, **more: Any) -> dict[str, Any]:
 
 _PAPER = "Sarkar, Gala, Tripathi (2025), SG-Blend, arXiv 2505.23942"
 _OWN, _LAYERS, _F = "sgblend_utils.activations.layers", "keras.layers", "keras.activations"
-
-
-def _blend(f: Any, x: Any, alpha: Any, beta: Any, gamma: Any, gate: Any) -> Any:
-    return alpha * (x * f.sigmoid(beta * x) - gamma) + (1 - alpha) * x * gate
-
-
-_ROWS = [
-    Activation("sgblend", "SG-Blend", "#D55E00", _blend, _PAPER,
+_ROWS = (
+    Activation("sgblend", "SG-Blend", "#D55E00",
+        lambda f, x, alpha, beta, gamma, gate:
+            alpha * (x * f.sigmoid(beta * x) - gamma) + (1 - alpha) * x * gate, _PAPER,
         f"{_OWN}:SGBlend", **_learnable("alpha", "beta", "gamma", gelu="erf")),
     Activation("sswish", "SSwish", "#E69F00",
         lambda f, x, beta, gamma: x * f.sigmoid(beta * x) - gamma, _PAPER,
@@ -132,9 +110,8 @@ _ROWS = [
         "LeCun, Bottou, Orr, Müller (1998), Efficient BackProp", f"{_F}:tanh"),
     Activation("squareplus", "Squareplus", "#8CA252", lambda f, x: (x + f.sqrt(x**2 + 4)) / 2,
         "Barron (2021), arXiv 2112.11687", f"{_F}:squareplus"),
-]  # fmt: skip
-ZOO = {row.name: row for row in _ROWS}
-"""Name -> row, in the order of tables and palettes."""
+)  # fmt: skip
+ZOO = {row.name: row for row in _ROWS}  # in the order of tables and palettes
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -151,13 +128,12 @@ def split_spec(spec: str) -> tuple[str, dict[str, Any]]:
             return node.func.id, {word.arg: value(word.value) for word in node.keywords}
         return node.id, {}
     except (SyntaxError, AttributeError, ValueError):
-        raise UserError(
-            f"Write an activation as gelu or sgblend(alpha=0.2), not {spec!r}."
-        ) from None
+        right = "gelu or sgblend(alpha=0.2)"
+        raise UserError(f"Write an activation as {right}, not {spec!r}.") from None
 
 
-def _differing(spec: str) -> tuple[Activation, dict[str, Any]]:
-    """The row, and the options that differ from its defaults, sorted."""
+def checked(spec: str) -> tuple[Activation, dict[str, Any]]:
+    """The row, and the options that differ from its defaults, sorted; a UserError for bad ones."""
     name, options = split_spec(spec)
     row, out = ZOO[choose("activation", name, ZOO)], {}
     free = options.get("parameterization") != "published"
@@ -190,7 +166,7 @@ def canonical(spec: str) -> str:
             return f"[{','.join(map(text, value))}]"
         return value if isinstance(value, str) else f"{value:.15g}"
 
-    row, options = _differing(spec)
+    row, options = checked(spec)
     shown = ", ".join(f"{key}={text(value)}" for key, value in options.items())
     return f"{row.name}({shown})" if shown else row.name
 
@@ -214,7 +190,7 @@ def make_activation(spec: str, /, **kwargs: Any) -> Any:
     """A fresh Keras layer; `kwargs` are the layer's own and go before the options of the spec."""
     import keras
 
-    row, options = _differing(spec)
+    row, options = checked(spec)
     module, attribute = row.factory.split(":")
     made = getattr(importlib.import_module(module), attribute)
     if not isinstance(made, type):

@@ -1,10 +1,22 @@
 """References for the activation tests: formulas in plain NumPy, gradients on any Keras backend."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
 from scipy import special
+
+from sgblend_utils.zoo import ZOO
+
+FUNCTIONS = {name: getattr(np, name) for name in ("exp", "tanh", "sqrt", "where", "pi")}
+FUNCTIONS |= {"sigmoid": special.expit, "Phi": special.ndtr, "erf": special.erf}
+FUNCTIONS |= {"softplus": functools.partial(np.logaddexp, 0.0)}
+
+
+def formula(name, x, **values):
+    """A row of the zoo in NumPy and float64; parameters and options broadcast against x."""
+    return ZOO[name].evaluate(FUNCTIONS, x=np.asarray(x, dtype=float), **values)
 
 
 def sigmoid(x):

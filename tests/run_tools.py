@@ -10,8 +10,11 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+
+import pytest
 
 from sgblend_utils import runs
 
@@ -23,6 +26,22 @@ FIXED = {
 }
 HARDWARE = {"processor": "some", "cores": 1, "accelerators": []}
 real_command = runs.command
+
+
+@contextmanager
+def without_xla():
+    """On TensorFlow, models compile in half the time; JAX, where XLA is always on, has its pass."""
+    import keras
+
+    plain = keras.Model.compile
+
+    def compile_model(model, *args, **kwargs):
+        plain(model, *args, **kwargs | {"jit_compile": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        if keras.backend.backend() == "tensorflow":
+            patch.setattr(keras.Model, "compile", compile_model)
+        yield
 
 
 def record(config, key="0" * 16, seconds=60.0, **metrics):

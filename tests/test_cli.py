@@ -67,7 +67,8 @@ def fails(capsys, *words):
         (["data", "fetch"], ["Say what to fetch", "imdb, multi30k, wmt14"]),
     ],
 )
-def test_mistakes_are_named(capsys, words, expected):
+def test_mistakes_are_named(capsys, monkeypatch, words, expected):
+    monkeypatch.setattr(cli, "CONNECT", 0.5)
     said = fails(capsys, *words)
     for part in expected:
         assert part in said

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from keras import ops
+from model_tools import forward
 
 from sgblend_utils.data.text import BOS, EOS, PAD, Subwords
 from sgblend_utils.decoding import (
@@ -106,7 +107,7 @@ def test_without_a_causal_mask_a_translation_is_that_of_the_prefix_alone():
     found = search(model, opened, bucket_boundaries=(7,))
     prefix = np.full((6, 1), BOS)
     for _ in range(3):
-        scores = ops.convert_to_numpy(model({"source": opened, "target": prefix}))
+        scores = forward(model, {"source": opened, "target": prefix})
         prefix = np.concatenate([prefix, scores[:, -1:].argmax(-1)], axis=1)
     for row, words in zip(found, prefix[:, 1:], strict=True):
         assert row[:3] == list(itertools.takewhile(lambda t: t not in (EOS, PAD), words))

@@ -67,7 +67,7 @@ def test_two_devices_follow_the_loss_curve_of_one():
     assert curves["inside"] == [0, 1]  # within, a variable is on both
     assert len(two["placed"]) == 1
     assert two["metrics"]["test_nll"] == pytest.approx(one["metrics"]["test_nll"], rel=1e-4)
-    assert "--devices is 3 but JAX sees 2" in curves["too_many"]
+    assert "--devices is 3 but jax can divide a run among 2" in curves["too_many"]
 
 
 def test_one_device_is_the_default_and_none_is_refused(capsys):

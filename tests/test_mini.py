@@ -44,7 +44,7 @@ def test_the_data_have_their_digests():
 def test_outside_a_checkout_they_are_missed(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "project_root", lambda: tmp_path)
     with pytest.raises(UserError, match="part of a checkout"):
-        text.mini_rows("translation")
+        text.mini_rows.__wrapped__("translation")
 
 
 def test_splits_have_their_sizes_and_nothing_in_common():

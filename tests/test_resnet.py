@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from model_tools import forward
 
 from sgblend_utils.errors import UserError
 from sgblend_utils.models.resnet import ResNet
@@ -27,7 +28,9 @@ def pixels(rows=3, shape=SHAPE, seed=0):
 
 
 def logits(model, images, training=False):
-    return ops.convert_to_numpy(model(images, training=training))
+    if training:
+        return ops.convert_to_numpy(model(images, training=True))
+    return forward(model, images)
 
 
 def count(model):
@@ -133,8 +136,8 @@ def test_each_image_is_classified_by_itself_outside_training():
     "activation", ["relu", "prelu", pytest.param("sgblend", marks=pytest.mark.backend)]
 )
 def test_saved_and_loaded_it_computes_the_same(activation, tmp_path):
-    model, images = make(activation, mean=[1, 2, 3], variance=[9, 9, 9]), pixels()
-    model(images, training=True)
+    model, images = make(activation, "digits", mean=[1, 2, 3], variance=[9, 9, 9]), pixels()
+    model.get_layer("stem_norm").moving_mean.assign([1.0, 2.0, 3.0, 4.0])  # not the initial one
     model.trainable_variables[-3].assign(model.trainable_variables[-3] + 0.25)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -151,10 +154,10 @@ def test_half_precision_is_close_and_can_be_taken_back(precision):
     assert half.get_layer("stem_conv").compute_dtype != "float32"
     assert half.get_layer("stem_activation").compute_dtype != "float32"
     assert {keras.backend.standardize_dtype(v.dtype) for v in half.weights} == {"float32"}
-    assert "float32" in str(half(images).dtype)
-    expected = logits(full, images)
+    expected, found = logits(full, images), logits(half, images)
+    assert found.dtype == np.float32
     np.testing.assert_allclose(expected, logits(make("sgblend"), images), atol=1e-6)
-    np.testing.assert_allclose(logits(half, images), expected, atol=0.1)
+    np.testing.assert_allclose(found, expected, atol=0.1)
 
 
 @pytest.mark.parametrize("activation", ["relu", pytest.param("prelu", marks=pytest.mark.backend)])
@@ -220,7 +223,7 @@ from sgblend_utils.models.resnet import ResNet
 rng = np.random.default_rng(0)
 x = rng.integers(0, 256, (8, 8, 8, 3)).astype("uint8")
 y = np.eye(10, dtype="float32")[rng.integers(0, 10, 8)]
-model = ResNet("resnet8", (8, 8, 3), activation="sgblend", width=4)
+model = ResNet("digits", (8, 8, 3), activation="sgblend", width=4)
 for variable in model.variables:  # backends draw different numbers from one seed
     if variable.name == "kernel":
         variable.assign(0.3 * rng.normal(size=variable.shape).astype("float32"))
@@ -250,7 +253,7 @@ def test_equal_weights_give_equal_outputs_and_equal_training_on_every_backend():
     pytest.importorskip("jax")
     reference = three_steps("jax")
     assert np.abs(reference[2] - reference[0]).max() > 1e-2  # training did something
-    assert np.abs(reference[3] - 0.5).max() > 0.4 and len(reference[3]) == 21
+    assert np.abs(reference[3] - 0.5).max() > 0.4 and len(reference[3]) == 15
     for backend in ("tensorflow", "torch"):
         pytest.importorskip(backend)
         for own, expected in zip(three_steps(backend), reference, strict=True):

@@ -1,33 +1,11 @@
-"""The teaser figure, the shared style and the notebooks' first line."""
+"""The shared style and the notebooks' first line."""
 
 import os
 import subprocess
 import sys
 
-import matplotlib.pyplot as plt
-import numpy as np
-import pytest
-
 from sgblend_utils import style
-from sgblend_utils.report.teaser import figure_teaser, teaser_curves
 from sgblend_utils.zoo import ZOO
-
-
-def test_the_published_gelu_is_a_swish_and_the_exact_one_is_not():
-    published, exact = teaser_curves(True)["gelu"][1], teaser_curves(False)["gelu"][1]
-    assert published.max() == pytest.approx(1.09984, abs=1e-4)
-    assert exact.max() == pytest.approx(1.12890, abs=1e-4)
-
-
-@pytest.mark.parametrize("published", [True, False])
-def test_the_teaser_shows_three_symmetric_slopes_on_the_papers_range(published):
-    figure = figure_teaser(published)
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 100]
-    assert [line.get_label() for line in lines] == ["SG-Blend", "Swish (β = 1)", "GELU"]
-    for line in lines:
-        assert (line.get_xdata()[0], line.get_xdata()[-1]) == (-5.0, 5.0)
-        np.testing.assert_allclose(line.get_ydata() + line.get_ydata()[::-1], 1, atol=1e-12)
-    plt.close(figure)
 
 
 def test_every_activation_has_its_own_look():

@@ -14,9 +14,12 @@ from sgblend_utils.data.batches import PairBatches
 from sgblend_utils.data.text import PAD
 from sgblend_utils.decoding import GreedySearch, search_model
 from sgblend_utils.errors import UserError
-from sgblend_utils.models.losses import fused_cross_entropy
-from sgblend_utils.models.transformer import Transformer, TranslationObjective
-from sgblend_utils.probes import recorded_inputs, source_attention
+from sgblend_utils.models.transformer import (
+    Transformer,
+    TranslationObjective,
+    fused_cross_entropy,
+)
+from sgblend_utils.probes import recorded_inputs
 from sgblend_utils.tasks.train import Batches
 from sgblend_utils.zoo import ZOO
 
@@ -90,7 +93,10 @@ def test_target_padding_and_empty_rows_change_nothing(model):
 def test_attention_to_the_source_is_a_distribution_over_its_words(model):
     source = np.pad(tokens(3, 6), ((0, 0), (0, 2)), constant_values=PAD)
     inputs = {"source": source, "target": tokens(3, 8, seed=1)}
-    maps = source_attention(model, inputs)
+    sites = {block.name: (block.cross_attention.softmax, "target") for block in model.decoder}
+    with recorded_inputs(sites) as taps:
+        model.hidden_states(inputs)
+    maps = ops.convert_to_numpy(ops.softmax(np.stack([taps[name] for name in sites])))
     assert maps.shape == (2, 3, 2, 8, 8)  # layers, rows, heads, target, source
     assert np.allclose(maps[..., :6].sum(-1), 1, atol=1e-5) and not maps[..., 6:].any()
     # The second layer attends from what its first norm and self-attention made of the target.

@@ -4,14 +4,9 @@ With a gate G(x) = a s(b x) + (1 - a) P(x), where s is the logistic function and
 f(x) = x G(x) - a c is SG-Blend with a, b, c for alpha, beta, gamma, and SSwish and Swish at a = 1.
 
 Autodiff would keep half a dozen arrays of the size of ``x`` for the backward pass.  Here only ``x``
-and the parameters are kept, the gate is computed again, and the parameters' gradients are cheap:
-
-* df/dc = -a does not depend on x, so its sum is a plain sum of the upstream gradient, shared with
-  the c-part of df/da = x (s - P) - c;
-* every sum runs over the leading axes first and over the last axis at the end.  Compilers vectorise
-  a sum that leaves a row behind; XLA on a CPU does not vectorise one that leaves a single number.
-
-Half-precision inputs are evaluated in float32 and rounded once.
+and the parameters are kept, and the gate is computed again.  The sums of df/dc = -a and of the
+c-part of df/da = x (s - P) - c are one plain sum of the upstream gradient.  Half-precision inputs
+are evaluated in float32 and rounded once.
 """
 
 import contextlib
@@ -24,11 +19,8 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
-_SQRT_HALF = math.sqrt(0.5)
-_INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
-_TANH_SCALE = math.sqrt(2.0 / math.pi)
-_TANH_CUBIC = 0.044715
-_SIGMOID_SCALE = 1.702
+_SQRT_HALF, _INV_SQRT_2PI = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
+_TANH_SCALE, _TANH_CUBIC, _SIGMOID_SCALE = math.sqrt(2.0 / math.pi), 0.044715, 1.702
 _ERFC = {"tensorflow": "tensorflow", "jax": "jax.scipy.special", "torch": "torch"}
 # P(-t) exp(t^2 / 2) for t >= 0 as a polynomial without constant term in 1 / (1 + 0.3 t), highest
 # power first; the largest relative error, 1.5e-7, is that of float32.
@@ -43,23 +35,20 @@ def _erfc():
     if keras.backend.backend() != "tensorflow":
         return backend.erfc
     with contextlib.suppress(ImportError):
-        _teach_onnx_erfc()
+        # Keras's export to ONNX has no erfc: let it write 1 - erf, also for Keras's own GELU.
+        from tf2onnx.handler import tf_op
+
+        @tf_op("Erfc")
+        class Erfc:
+            @classmethod
+            def version_9(cls, graph, node, **kwargs):
+                like = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+                one = graph.make_const(f"{node.name}_one", np.ones((), "float32"))
+                erf = graph.make_node("Erf", [node.input[0]], **like)
+                graph.remove_node(node.name)
+                graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, **like)
+
     return backend.math.erfc
-
-
-def _teach_onnx_erfc():
-    """Let Keras's export to ONNX, which has no erfc, write 1 - erf; also for Keras's own GELU."""
-    from tf2onnx.handler import tf_op
-
-    @tf_op("Erfc")
-    class Erfc:
-        @classmethod
-        def version_9(cls, graph, node, **kwargs):
-            like = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
-            one = graph.make_const(f"{node.name}_one", np.ones((), "float32"))
-            erf = graph.make_node("Erf", [node.input[0]], **like)
-            graph.remove_node(node.name)
-            graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, **like)
 
 
 def gelu_gate(x, form):
@@ -99,7 +88,10 @@ def _gate_of_bell(x, bell):
 
 
 def _sum_to(values, shape):
-    """Sum `values` down to a parameter's `shape`, leading axes first (see the module's text)."""
+    """Sum `values` down to a parameter's `shape`, the last axis at the end.
+
+    XLA on a CPU does not vectorise a sum that leaves a single number, but one that leaves a row.
+    """
     rank = len(values.shape)
     keep = (1,) * (rank - len(shape)) + tuple(shape)
     axes = tuple(axis for axis in range(rank) if keep[axis] == 1)
@@ -115,11 +107,9 @@ def _sum_to(values, shape):
 def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
     """The function (x, alpha, beta, gamma) -> x G(x) - alpha gamma.
 
-    Args:
-        gelu: one of `zoo.GELU_FORMS`, or None for SSwish and Swish: alpha then counts for nothing.
-        learned: names of the parameters that need a gradient; the others get zeros.
-
-    The parameters must broadcast against ``x``; each gets a gradient of its own shape and dtype.
+    The parameters must broadcast against ``x``; each gets a gradient of its own shape and dtype, or
+    zeros if not among `learned`.  `gelu` is one of `zoo.GELU_FORMS`, or None for SSwish and Swish:
+    alpha then counts for nothing.
     """
 
     @ops.custom_gradient

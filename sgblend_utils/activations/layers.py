@@ -31,7 +31,7 @@ class Clip(constraints.Constraint):
 
 
 class LearnableActivation(keras.layers.Layer):
-    """Common part of the learnable activations.  Masks pass through.
+    """x G(x) - alpha gamma with the gate of `kernels`.  Masks pass through.
 
     Args:
         values: initial effective value per parameter; None means the parameterization's default.
@@ -39,16 +39,16 @@ class LearnableActivation(keras.layers.Layer):
             published code: alpha is the logistic function of a weight that starts at 0 and is held
             in [-1, 1] (so alpha stays within [0.2689, 0.7311]); beta starts from Glorot's uniform
             distribution, U(-1.732, 1.732), and is clipped to [0.1, 10] after each update.
-        shared_axes: None for one scalar each; otherwise as in `keras.layers.PReLU` the axes (batch
-            is 0) along which parameters are shared.  For one set per channel of a (batch, time,
-            channels) input say ``[1]``, of a (batch, channels) input ``[]``.
+        shared_axes: None for one scalar each; otherwise the axes (batch is 0) along which
+            parameters are shared, as in `keras.layers.PReLU`: ``[1]`` for one set per channel of a
+            (batch, time, channels) input, ``[]`` of a (batch, channels) input.
         trainable_parameters: names of the parameters that are learned; the rest stay fixed.
         **kwargs: ``alpha_bounds`` and ``beta_bounds``, pairs within which the free parameterization
             clips after each update; ``<parameter>_initializer``, ``_regularizer`` and
             ``_constraint``, which act on the stored weight and go before the defaults.
     """
 
-    parameters = ()
+    parameters, gelu = (), None
 
     def __init__(
         self, values, parameterization="free", shared_axes=None, trainable_parameters=None, **kwargs
@@ -70,19 +70,25 @@ class LearnableActivation(keras.layers.Layer):
         self.custom, self.parameterization = custom, parameterization
         self.shared_axes = None if shared_axes is None else np.ravel(shared_axes).tolist()
         self.trainable_parameters = tuple(name for name in names if name in learned)
-        self.values = {name: _check_value(name, values[name]) for name in names}
+        for name, value in values.items():
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if value is not None and not (number and np.isfinite(value)):
+                raise UserError(f"{name} must be a finite number, not {value!r}.")
+        self.values = {name: None if v is None else float(v) for name, v in values.items()}
+        self.starts = {name: _STARTS[name] if v is None else v for name, v in self.values.items()}
         self.bounds = {name: self._check_bounds(name, pair) for name, pair in bounds.items()}
         if self.published and "alpha" in names:
-            self._published_logit()  # refuse an unreachable alpha now, not at the first call
+            self._defaults("alpha")  # refuse an unreachable alpha now, not at the first call
 
     def _check_bounds(self, name, pair):
         if pair is None:
             return None
         if self.published:
             raise UserError(f'{name}_bounds needs parameterization="free": published has its own.')
-        if np.shape(pair) != (2,) or not pair[0] <= self._start(name) <= pair[1]:
-            start = f"{name}'s start, {self._start(name):g}, inside"
-            raise UserError(f"{name}_bounds is {pair!r}; give a pair with {start}.")
+        start = self.starts[name]
+        if np.shape(pair) != (2,) or not pair[0] <= start <= pair[1]:
+            wanted = f"a pair with {name}'s start, {start:g}, inside"
+            raise UserError(f"{name}_bounds is {pair!r}; give {wanted}.")
         return [float(bound) for bound in pair]
 
     def build(self, input_shape):
@@ -102,32 +108,25 @@ class LearnableActivation(keras.layers.Layer):
         shared = {axis % rank for axis in self.shared_axes if -rank <= axis < rank}
         shape = tuple(1 if axis in shared else input_shape[axis] for axis in range(1, rank))
         if len(shared) != len(self.shared_axes) or 0 in shared or None in shape:
-            raise UserError(
-                f"shared_axes={self.shared_axes} does not fit {tuple(input_shape)}, the input's "
-                f"shape: name every axis of unknown size, and only axes 1 to {rank - 1}."
-            )
+            misfit = f"{self.shared_axes} does not fit {tuple(input_shape)}, the input's shape"
+            rule = f"name every axis of unknown size, and only axes 1 to {rank - 1}"
+            raise UserError(f"shared_axes={misfit}: {rule}.")
         return shape
-
-    def _start(self, name):
-        return _STARTS[name] if self.values[name] is None else self.values[name]
 
     def _defaults(self, name):
         """Initializer and constraint of the stored weight when the caller gave none."""
+        start = self.starts[name]
         if self.published and name == "alpha":
-            return initializers.Constant(self._published_logit()), constraints.MinMaxNorm(0.0, 1.0)
+            logit = np.log(start / (1.0 - start)) if 0.0 < start < 1.0 else np.inf
+            if abs(logit) > 1.0:
+                free = 'needs parameterization="free"'
+                raise UserError(f"alpha={start:g} {free}: published starts in [0.2689, 0.7311].")
+            return initializers.Constant(float(logit)), constraints.MinMaxNorm(0.0, 1.0)
         published = self.published and name == "beta"
         drawn = published and self.values[name] is None
-        start = initializers.GlorotUniform() if drawn else initializers.Constant(self._start(name))
         bounds = (0.1, 10.0) if published else self.bounds.get(name)
-        return start, Clip(*bounds) if bounds else None
-
-    def _published_logit(self):
-        alpha = self._start("alpha")
-        logit = np.log(alpha / (1.0 - alpha)) if 0.0 < alpha < 1.0 else np.inf
-        if abs(logit) > 1.0:
-            inside = "within [0.2689, 0.7311]"
-            raise UserError(f'{alpha=:g} needs parameterization="free": published starts {inside}.')
-        return float(logit)
+        initial = initializers.GlorotUniform() if drawn else initializers.Constant(start)
+        return initial, Clip(*bounds) if bounds else None
 
     def _tensors(self):
         """Effective parameters as tensors that broadcast against the input."""
@@ -154,27 +153,24 @@ class LearnableActivation(keras.layers.Layer):
             self.build(())
         return {name: ops.convert_to_numpy(t) for name, t in self._tensors().items()}
 
+    def call(self, inputs):
+        x = ops.convert_to_tensor(inputs)
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
+            x = ops.cast(x, self.compute_dtype)  # integers have no logistic function
+        known = self._tensors()
+        values = [known[n] if n in known else ops.zeros_like(known["beta"]) for n in _STARTS]
+        return blended_gate(self.gelu, self.trainable_parameters)(x, *values)
+
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        custom = {
-            key: None if item is None else _KINDS[key.split("_")[1]].serialize(item)
-            for key, item in self.custom.items()
-        }
+        custom = {k: keras.saving.serialize_keras_object(own) for k, own in self.custom.items()}
         custom |= {f"{name}_bounds": pair for name, pair in self.bounds.items()}
         custom |= {key: getattr(self, key) for key in ("parameterization", "shared_axes")}
+        custom |= {"gelu": self.gelu} if self.gelu else {}
         custom["trainable_parameters"] = list(self.trainable_parameters)
         return {**super().get_config(), **self.values, **custom}
-
-
-def _check_value(name, value):
-    if value is None:
-        return None
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value):
-        raise UserError(f"{name} must be a finite number, not {value!r}.")
-    return float(value)
 
 
 @_registered
@@ -197,13 +193,6 @@ class SGBlend(LearnableActivation):
         super().__init__({"alpha": alpha, "beta": beta, "gamma": gamma}, **kwargs)
         self.gelu = gelu
 
-    def call(self, inputs):
-        function = blended_gate(self.gelu, self.trainable_parameters)
-        return function(_floating(inputs, self.compute_dtype), *self._tensors().values())
-
-    def get_config(self):
-        return {**super().get_config(), "gelu": self.gelu}
-
 
 @_registered
 class SSwish(LearnableActivation):
@@ -214,28 +203,15 @@ class SSwish(LearnableActivation):
     def __init__(self, beta=None, gamma=0.0, **kwargs):
         super().__init__({"beta": beta, "gamma": gamma}, **kwargs)
 
-    def call(self, inputs):
-        function = blended_gate(None, self.trainable_parameters)
-        beta, *gamma = self._tensors().values()
-        absent = ops.zeros_like(beta)
-        return function(_floating(inputs, self.compute_dtype), absent, beta, *(gamma or [absent]))
-
 
 @_registered
-class Swish(SSwish):
+class Swish(LearnableActivation):
     """Swish: f(x) = x s(beta x), with beta learned (start: 1)."""
 
     parameters = ("beta",)
 
     def __init__(self, beta=None, **kwargs):
-        super().__init__(beta, **kwargs)
-
-
-def _floating(inputs, dtype):
-    """Integers have no gradient and no logistic function: take them in the layer's dtype."""
-    inputs = ops.convert_to_tensor(inputs)
-    known = keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype))
-    return inputs if known else ops.cast(inputs, dtype)
+        super().__init__({"beta": beta}, **kwargs)
 
 
 @_registered

@@ -1,6 +1,6 @@
 """Put SG-Blend in the place of a trained model's activations without changing what it computes."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,6 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.zoo import make_activation
 
 _PROBES = np.linspace(-6.0, 6.0, 49, dtype="float32")[None, :]
-_TOLERANCE = 1e-5  # the two forms of GELU differ by 5e-4
 _KEY = "activation"  # the attribute that Keras's layers have, and its entry in a configuration
 
 # Source -> for each form of it: the function, and where SG-Blend must start to be the same.
@@ -25,9 +24,7 @@ _EXACT_STARTS = {
 }
 
 
-def swap_activation(
-    model: keras.Model, source: str = "gelu", target: str = "sgblend", **kwargs
-) -> keras.Model:
+def swap_activation(model, source: str = "gelu", target: str = "sgblend", **kwargs) -> keras.Model:
     """A model in which every site that applied `source` has a fresh `target` layer of its own.
 
     From `gelu` (exact or tanh form) or `silu` to `sgblend` the function is at first the same: at
@@ -38,11 +35,8 @@ def swap_activation(
     Subclassed models, and layers whose configuration does not name their activation, are changed in
     place: such a model must be compiled again, and saved by its weights alone (`save_weights`).
 
-    Args:
-        model: with its weights, for example `keras_hub.models.Backbone.from_preset(folder)`.
-        source, target: specs.  A site is recognised by the values of its function, so that
-            `keras.activations.gelu`, a lambda and keras-hub's own count.
-        **kwargs: for the target's layers; they go before the start that makes the swap exact.
+    A site is recognised by the values of its function: `keras.activations.gelu`, a lambda and
+    keras-hub's own count.  `kwargs` are for the target's layers and go before the exact start.
     """
     forms: Any = _EXACT_STARTS.get(source) or [(make_activation(source), {})]
     exact = target.partition("(")[0] == "sgblend" and source in _EXACT_STARTS
@@ -93,21 +87,19 @@ def _sites(model):
 
 
 def _same_function(function, reference):
-    """Whether a function of one tensor has the values of another, from −6 to 6."""
+    """Whether a function of one tensor, or its configuration, has another's values in [−6, 6]."""
     try:
+        function = keras.activations.get(function)
         values = ops.convert_to_numpy(function(ops.convert_to_tensor(_PROBES)))
     except Exception:  # it may want something else altogether: then it is another function
         return False
     wanted = ops.convert_to_numpy(reference(ops.convert_to_tensor(_PROBES)))
-    return values.shape == wanted.shape and bool(np.abs(values - wanted).max() < _TOLERANCE)
+    # The two forms of GELU differ by 5e-4.
+    return values.shape == wanted.shape and bool(np.abs(values - wanted).max() < 1e-5)
 
 
 def _copied(model, fresh, name):
     """A copy with the same weights; its configuration has the new layers, called `name`, in it."""
-
-    def readable(item):
-        with suppress(TypeError, ValueError):
-            return keras.activations.get(item)
 
     def swapped(config, dtype, function=None):
         """A configuration with new activations, also in those within it."""
@@ -117,7 +109,7 @@ def _copied(model, fresh, name):
             return config
         out = {}
         for key, item in config.items():
-            new = fresh(function or readable(item), dtype) if key == _KEY else None
+            new = fresh(function or item, dtype) if key == _KEY else None
             serialized = new and keras.saving.serialize_keras_object(new)
             out[key] = serialized or swapped(item, dtype)
         return out

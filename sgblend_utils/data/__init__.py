@@ -4,8 +4,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedRandom
 from pathlib import Path
+from typing import BinaryIO
 
 
 def project_root() -> Path:
@@ -21,20 +21,15 @@ def data_root() -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BufferedRandom]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path`, whole, when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w+b") as file:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        with open(unfinished := Path(folder, "file"), "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's private mode would follow the file
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        unfinished.replace(path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

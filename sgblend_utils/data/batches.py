@@ -1,7 +1,4 @@
-"""Batches in an order that depends on the seed and the epoch alone.
-
-It is equal for every activation and the same after a resume.  `tasks.train` wraps them for Keras.
-"""
+"""Batches whose order depends on the seed and the epoch alone, so not on the activation."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -11,60 +8,14 @@ import numpy as np
 
 from sgblend_utils.data.images import Images, crop, flip
 from sgblend_utils.data.reviews import Encoded
-from sgblend_utils.data.text import pad
+from sgblend_utils.data.text import PAD, pad
 from sgblend_utils.errors import UserError
 
 
-@dataclass(eq=False)
-class BucketedBatches:
-    """The layout of batches whose rows are padded to one of a few increasing bucket boundaries.
-
-    Each bucket has a fixed number of rows (`tokens_per_batch` // boundary; a last short batch is
-    filled with empty rows, which weigh nothing), so that XLA compiles one program per bucket.
-    Without a `seed` the order of the data is kept within a bucket (for evaluation).
-    """
-
-    _: KW_ONLY
-    tokens_per_batch: int  # padded positions
-    bucket_boundaries: Sequence[int]  # rows longer than the last are in no batch, but in `dropped`
-    seed: int | None = None
-
-    def lengths(self) -> np.ndarray:
-        """(N,), of the rows."""
-        raise NotImplementedError
-
-    def __post_init__(self) -> None:
-        longest = self.bucket_boundaries[-1]
-        if self.tokens_per_batch < longest:
-            raise UserError(
-                f"A batch of {self.tokens_per_batch} tokens cannot hold one text of {longest}; "
-                "raise tokens_per_batch, or lower bucket_boundaries or length."
-            )
-        # The narrowest bucket that holds each row, or the number of buckets where none does.
-        self.bucket = np.searchsorted(self.bucket_boundaries, self.lengths())
-        self.dropped = int((self.bucket == len(self.bucket_boundaries)).sum())
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lay out the batches of `epoch`: (boundary, row numbers) each."""
-        rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
-        batches: list[tuple[int, np.ndarray]] = []
-        for index, boundary in enumerate(self.bucket_boundaries):
-            members = np.flatnonzero(self.bucket == index)
-            members = members if rng is None else rng.permutation(members)
-            rows = self.tokens_per_batch // boundary
-            batches += [(boundary, members[i : i + rows]) for i in range(0, len(members), rows)]
-        order = range(len(batches)) if rng is None else rng.permutation(len(batches))
-        self.batches = [batches[i] for i in order]
-
-    def layout(self, index: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """Width, row numbers, and weights (rows,): 0 for rows that only fill the batch."""
-        width, members = self.batches[index]
-        rows = np.arange(self.tokens_per_batch // width)
-        return width, members, (rows < len(members)).astype("float32")
+class Batches:
+    batches: list[tuple[int, Any]]  # what the shape of each depends on, and which rows it has
 
     def shape(self, index: int) -> int:
-        """Equal for batches of equal shapes."""
         return self.batches[index][0]
 
     def __len__(self) -> int:
@@ -72,13 +23,62 @@ class BucketedBatches:
 
 
 @dataclass(eq=False)
-class PairBatches(BucketedBatches):
-    """Bucketed batches of source, target and next-token labels.
+class BucketedBatches(Batches):
+    """Batches of rows of ids, padded to one of a few increasing bucket boundaries.
 
-    A batch is ({"source": (rows, width), "target": …}, labels), where the target of a row is all
-    but its last id and the labels are all but its first.  Rows of ids have whatever marks the
-    protocol has.  They are lists, or have `lengths` and a method `take`, which gets row numbers.
+    A bucket's batches have equally many rows (`tokens_per_batch` // boundary; the last is filled
+    with empty rows of weight 0): XLA compiles one program per bucket.  Rows are lists, or have
+    `lengths` and `take(row numbers)`.  Without a `seed` their order is kept within a bucket.
     """
+
+    _: KW_ONLY
+    tokens_per_batch: int  # padded positions
+    bucket_boundaries: Sequence[int]  # rows longer than the last are in no batch, but in `dropped`
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens_per_batch < (longest := self.bucket_boundaries[-1]):
+            raise UserError(
+                f"A batch of {self.tokens_per_batch} tokens cannot hold one text of {longest}; "
+                "raise tokens_per_batch, or lower bucket_boundaries or length."
+            )
+        lengths = [
+            np.subtract(rows.lengths if hasattr(rows, "lengths") else [*map(len, rows)], extra)
+            for rows, extra in self.sides()
+        ]
+        # The narrowest bucket that holds each row, or the number of buckets where none does.
+        self.bucket = np.searchsorted(self.bucket_boundaries, np.max(lengths, axis=0))
+        self.dropped = int((self.bucket == len(self.bucket_boundaries)).sum())
+        self.set_epoch(0)
+
+    def sides(self) -> list[tuple[Any, int]]:
+        """Rows of ids, and how many ids of a row are more than the width has room for."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        seeds = None if self.seed is None else [self.seed, epoch]
+        draw = np.asarray if seeds is None else np.random.default_rng(seeds).permutation
+        batches: list[tuple[int, np.ndarray]] = []
+        for index, boundary in enumerate(self.bucket_boundaries):
+            members = draw(np.flatnonzero(self.bucket == index))
+            rows = self.tokens_per_batch // boundary
+            batches += [(boundary, members[i : i + rows]) for i in range(0, len(members), rows)]
+        self.batches = [batches[i] for i in draw(np.arange(len(batches)))]
+
+    def arrays(self, index: int) -> list[np.ndarray]:
+        """Weights (rows,) of a batch, then the ids of each side."""
+        width, members = self.batches[index]
+        count = self.tokens_per_batch // width
+        arrays = [(np.arange(count) < len(members)).astype("float32")]
+        for rows, extra in self.sides():
+            chosen = rows.take(members) if hasattr(rows, "take") else [rows[i] for i in members]
+            arrays.append(pad(chosen, width + extra, count))
+        return arrays
+
+
+@dataclass(eq=False)
+class PairBatches(BucketedBatches):
+    """({"source": (rows, width), "target": all but a row's last id}, labels: all but its first)."""
 
     source: Any
     target: Any
@@ -86,52 +86,42 @@ class PairBatches(BucketedBatches):
     rows_weighted: bool = False  # the weights of rows too
     target_shorter: bool = False  # targets are padded to the width of sources, and then shifted
 
-    def lengths(self) -> np.ndarray:
-        return np.maximum(lengths_of(self.source), lengths_of(self.target) - 1)
+    def sides(self) -> list[tuple[Any, int]]:
+        return [(self.source, 0), (self.target, 1)]
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        width, members, weights = self.layout(index)
-        source, target = (rows_of(rows, members) for rows in (self.source, self.target))
+        weights, source, target = self.arrays(index)
+        target, labels = target[:, :-1], target[:, 1:]
         if self.target_shorter:
-            padded = pad(target, width, len(weights))
-            shifted, labels = padded[:, :-1], padded[:, 1:]
-        else:
-            shifted = pad([row[:-1] for row in target], width, len(weights))
-            labels = pad([row[1:] for row in target], width, len(weights))
-        inputs = {"source": pad(source, width, len(weights)), "target": shifted}
-        return (inputs, labels, weights) if self.rows_weighted else (inputs, labels)
-
-
-def lengths_of(rows: Any) -> np.ndarray:
-    return rows.lengths if hasattr(rows, "lengths") else np.array([len(row) for row in rows], int)
-
-
-def rows_of(rows: Any, members: np.ndarray) -> list[Sequence[int]]:
-    return rows.take(members) if hasattr(rows, "take") else [rows[i] for i in members]
+            target, labels = target[:, :-1], labels[:, :-1]
+        else:  # the last id is no input
+            target = np.where(labels == PAD, PAD, target)
+        batch = {"source": source, "target": target}, labels
+        return (*batch, weights) if self.rows_weighted else batch
 
 
 @dataclass(eq=False)
 class ReviewBatches(BucketedBatches):
-    """Bucketed batches: ids (rows, width), labels (rows, 1), weights (rows,)."""
+    """Ids (rows, width), labels (rows, 1), weights (rows,)."""
 
     reviews: Encoded
 
-    def lengths(self) -> np.ndarray:
-        return lengths_of(self.reviews.rows)
+    def sides(self) -> list[tuple[Any, int]]:
+        return [(self.reviews.rows, 0)]
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        width, members, weights = self.layout(index)
-        labels = np.zeros((len(weights), 1), "float32")
-        labels[: len(members), 0] = self.reviews.labels[members]
-        return pad(rows_of(self.reviews.rows, members), width, len(weights)), labels, weights
+        weights, ids = self.arrays(index)
+        labels = np.zeros((len(ids), 1), "float32")
+        labels[weights == 1, 0] = self.reviews.labels[self.batches[index][1]]
+        return ids, labels, weights
 
 
 @dataclass(eq=False)
-class ImageBatches:
-    """Batches of (pixels, one-hot labels), as bytes and float32.
+class ImageBatches(Batches):
+    """Pixels, as bytes, and one-hot labels, float32.
 
-    For training (with a `seed`) order and augmentation are drawn for each epoch.  Batches are then
-    all of one size, so that one program serves; the few images left over are left out.
+    With a `seed`, for training, order and augmentation are drawn for each epoch, and the few images
+    that would make a smaller batch are left out, so that one program serves.
     """
 
     images: Images
@@ -143,30 +133,23 @@ class ImageBatches:
     mirror: bool = True  # flip half of the images when training
 
     def __post_init__(self) -> None:
-        if self.seed is not None and self.batch_size > len(self.images):
-            raise UserError(
-                f"A batch of {self.batch_size} is more than the {len(self.images)} training "
-                "images; lower batch_size or raise max_samples."
-            )
+        if self.seed is not None and self.batch_size > (rows := len(self.images)):
+            raise UserError(f"Only {rows} images: lower batch_size or raise max_samples.")
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        self.order = np.arange(len(self.images))
+        rows, size = len(self.images), self.batch_size
+        self.order = np.arange(rows)
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, epoch])
             self.order = rng.permutation(self.order)
-            self.offsets = rng.integers(0, 2 * self.pad + 1, (len(self.order), 2))
-            self.mirrored = rng.random(len(self.order)) < (0.5 if self.mirror else 0.0)
-
-    def shape(self, index: int) -> int:
-        return min(self.batch_size, len(self.images) - index * self.batch_size)
-
-    def __len__(self) -> int:
-        whole, left = divmod(len(self.images), self.batch_size)
-        return whole + (self.seed is None and left > 0)
+            self.offsets = rng.integers(0, 2 * self.pad + 1, (rows, 2))
+            self.mirrored = rng.random(rows) < (0.5 if self.mirror else 0.0)
+            rows -= rows % size
+        self.batches = [(min(size, rows - i), slice(i, i + size)) for i in range(0, rows, size)]
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        place = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        place = self.batches[index][1]
         batch = self.images[self.order[place]]
         pixels = batch.pixels
         if self.seed is not None:

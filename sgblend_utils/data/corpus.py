@@ -17,21 +17,19 @@ from sgblend_utils.errors import UserError
 class MappedRows:
     """One side of tokenised pairs on disk, in an order (N,): rows [marks…, ids…, EOS]."""
 
-    def __init__(self, ids: Any, order: np.ndarray, column: str, marks: list[int]):
-        self.ids, self.order, self.column = ids.select_columns([column]), order, column
-        self.marks = marks
-        stored = np.concatenate([c.value_lengths() for c in ids.data.column(column).chunks])
-        self.lengths = stored[order] + len(marks) + 1
+    def __init__(self, ids: Any, order: np.ndarray, side: str, marks: list[int]):
+        self.ids, self.order = ids.select_columns([side]), order
+        self.side, self.marks = side, marks
+        stored = [chunk.value_lengths() for chunk in ids.data.column(side).chunks]
+        self.lengths = np.concatenate(stored)[order] + len(marks) + 1
 
     def take(self, members: np.ndarray) -> list[list[int]]:
-        rows = self.ids[self.order[members]][self.column]
+        rows = self.ids[self.order[members]][self.side]
         return [[*self.marks, *row, EOS] for row in rows]
 
 
 @dataclass(frozen=True)
 class MappedPairs:
-    """Training pairs on disk, for `PairBatches`."""
-
     source: MappedRows
     target: MappedRows
 
@@ -45,7 +43,7 @@ def tokenised_corpus(
     """Subwords and ids of the training pairs, kept in `$SGBLEND_CACHE` or else beside the data.
 
     The pairs are those of a run in memory, in its random order: all, or `max_samples`.  Subwords
-    are learned from `subword_pairs` of them.  A UserError says what is missing or not writable.
+    are learned from `subword_pairs` of them.
     """
     import datasets
 
@@ -53,28 +51,23 @@ def tokenised_corpus(
     settings = digest_of((vocabulary, subword_pairs, max_samples, seed))
     folder = root / "tokenised" / rows_digest(source) / settings
     model, file, kept = folder / "subwords.model", str(source.path("train")), str(folder.parent)
+    options = {"batched": True, "batch_size": BATCH_ROWS, "new_fingerprint": settings}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pairs = datasets.Dataset.from_parquet(file, columns=["en", "de"], cache_dir=kept)
-        if (max_samples or 0) > len(pairs):
-            raise UserError(
-                f"max_samples is {max_samples} but {source.name} has {len(pairs)} training pairs "
-                f"here; ask for at most {len(pairs)}."
-            )
+        if max_samples and max_samples > len(pairs):
+            raise UserError(f"max_samples is {max_samples}; ask for at most {len(pairs)} pairs.")
         order = np.random.default_rng(seed).permutation(len(pairs))[:max_samples]
         if not model.exists():
             sample = pairs.select(np.sort(order[:subword_pairs])).iter(BATCH_ROWS)
             texts = chain.from_iterable(chain(*zip(b["en"], b["de"], strict=True)) for b in sample)
             write_atomically(model, Subwords.train(texts, vocabulary).model)
-        subwords = Subwords(model.read_bytes())
-        kind = datasets.List(datasets.Value("int32"))
+        subwords, kind = Subwords(model.read_bytes()), datasets.List(datasets.Value("int32"))
         ids = pairs.select(np.sort(order)).map(
             lambda batch: {side: subwords.encode(batch[side]) for side in ("en", "de")},
-            batched=True,
-            batch_size=BATCH_ROWS,
             features=datasets.Features(en=kind, de=kind),
             cache_file_name=str(folder / "ids.arrow"),
-            new_fingerprint=settings,
+            **options,
         )
     except (OSError, datasets.exceptions.DatasetGenerationError) as error:
         raise UserError(
@@ -82,5 +75,5 @@ def tokenised_corpus(
             "set SGBLEND_CACHE to another folder."
         ) from error
     order = np.searchsorted(np.sort(order), order)
-    source_rows, target_rows = MappedRows(ids, order, "en", []), MappedRows(ids, order, "de", [BOS])
-    return subwords, MappedPairs(source_rows, target_rows)
+    sides = MappedRows(ids, order, "en", []), MappedRows(ids, order, "de", [BOS])
+    return subwords, MappedPairs(*sides)

@@ -20,8 +20,6 @@ Stamp = tuple[Path, int, int]  # path, size and time of a file: another one when
 
 @dataclass(frozen=True, eq=False)  # hashed by identity, so that caches take it
 class Source:
-    """Where a data set comes from and what its files hold."""
-
     name: str  # of its folder
     repo: str  # on the Hugging Face hub, as the next two
     config: str | None
@@ -30,18 +28,18 @@ class Source:
     splits: tuple[str, ...]  # a file each
     train_rows: int = 0  # fetched by default; 0 is all
 
-    def path(self, split: str, root: Path | None = None) -> Path:
-        """The file of a split, which need not exist; a UserError for an unknown split."""
+    def path(self, split: str) -> Path:
+        """The file of a split, which need not exist."""
         if split not in self.splits:
             splits = ", ".join(self.splits)
             raise UserError(f"{self.name} has no split {split!r}: choose one of {splits}.")
-        return Path(root or data_root()) / self.name / f"{split}.parquet"
+        return data_root() / self.name / f"{split}.parquet"
 
-    def manifest(self, root: Path | None = None) -> dict[str, dict[str, Any]]:
+    def manifest(self) -> dict[str, dict[str, Any]]:
         """What `manifest.json` says of each file, by name; nothing where there is none."""
-        path = self.path(self.splits[0], root).with_name("manifest.json")
+        path = data_root() / self.name / "manifest.json"
         try:
-            files = json.loads(path.read_text("utf-8"))["files"] if path.exists() else {}
+            files = json.loads(path.read_bytes())["files"] if path.exists() else {}
             return {name: entry | {"sha256": str(entry["sha256"])} for name, entry in files.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise self.damaged(path, "it cannot be read") from None
@@ -52,16 +50,15 @@ class Source:
             "or set SGBLEND_DATA to a folder with a sound copy."
         )
 
-    def stamp(self, split: str, root: Path | None = None) -> Stamp:
+    def stamp(self, split: str) -> Stamp:
         """The file's stamp, once its bytes are known to be those that the manifest names."""
-        path = self.path(split, root)
+        path = self.path(split)
         if not path.is_file():
             raise UserError(
-                f"The {self.name} data are not there ({path} is missing): run "
-                f"`sgblend data fetch {self.name}`, or set SGBLEND_DATA to a folder that has them."
+                f"{path} is missing: run `sgblend data fetch {self.name}`, or set SGBLEND_DATA."
             )
         stamp = (path, path.stat().st_size, path.stat().st_mtime_ns)
-        if self.manifest(root).get(path.name, {}).get("sha256") not in (None, bytes_digest(stamp)):
+        if self.manifest().get(path.name, {}).get("sha256") not in (None, bytes_digest(stamp)):
             raise self.damaged(path, "its SHA-256 is not the one written down for it")
         return stamp
 
@@ -72,54 +69,43 @@ def bytes_digest(stamp: Stamp) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_table(source: Source, split: str, root: Path | None = None) -> pa.Table:
+def read_table(source: Source, split: str) -> pa.Table:
     """The source's columns of one file; a UserError where it is missing, damaged or foreign."""
-    return pa.Table.from_batches(read_batches(source, split, root))
+    return pa.Table.from_batches(read_batches(source, split))
 
 
-def read_batches(source: Source, split: str, root: Path | None = None) -> Iterator[pa.RecordBatch]:
-    """`read_table`, a few thousand rows at a time."""
-    path, wanted = source.stamp(split, root)[0], list(source.fields)
+def read_batches(source: Source, split: str) -> Iterator[pa.RecordBatch]:
+    """`read_table`, some rows at a time; of the hub's structs of an image and a path the image."""
+    path, wanted = source.stamp(split)[0], list(source.fields)
     try:
         with pq.ParquetFile(path) as file:
-            present = file.schema_arrow.names
-            if missing := [name for name in wanted if name not in present]:
-                has = ", ".join(present)
-                raise UserError(f"{path} has no column {missing[0]!r}; it has {has}.")
+            for name in wanted:
+                if name not in (there := file.schema_arrow.names):
+                    raise source.damaged(path, f"no column {name!r}; it has {', '.join(there)}")
             if not file.metadata.num_rows:
                 raise source.damaged(path, "it has no rows")
-            yield from file.iter_batches(BATCH_ROWS, columns=wanted)
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+                columns = (batch[name] for name in wanted)
+                whole = [c.field("bytes") if pa.types.is_struct(c.type) else c for c in columns]
+                yield pa.record_batch(whole, wanted)
     except (pa.ArrowException, OSError):
         raise source.damaged(path, "it cannot be read as Parquet") from None
 
 
-def values(column: pa.Array) -> Iterator[bytes]:
-    """Each value as bytes that do not depend on the column's exact type."""
-    if pa.types.is_struct(column.type):  # the hub's own image columns: an encoded image and a path
-        column = column.field("bytes")
-    return (x if isinstance(x, bytes) else str(x).encode() for x in column.to_pylist())
-
-
-def rows_digest(source: Source, root: Path | None = None) -> str:
-    """Names the rows of a source: sixteen hex digits, a hash of the values of its own columns.
-
-    The same rows give the same digest whatever wrote them, with whichever row groups, compression,
-    types and further columns.
-    """
-    splits = {
-        split: split_digest(source, split, source.stamp(split, root)) for split in source.splits
-    }
-    text = "".join(f"{split}: {digest}\n" for split, digest in splits.items())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def rows_digest(source: Source) -> str:
+    """Sixteen hex digits: a hash of the values in the source's columns, however they are stored."""
+    splits = (f"{one}: {split_digest(source, one, source.stamp(one))}\n" for one in source.splits)
+    return hashlib.sha256("".join(splits).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=16)
 def split_digest(source: Source, split: str, stamp: Stamp) -> str:
     columns = {column: hashlib.sha256() for column in sorted(source.fields)}
-    for batch in read_batches(source, split, stamp[0].parents[1]):
+    for batch in read_batches(source, split):
         for column, digest in columns.items():
+            values = batch[column].to_pylist()
+            texts = [x if isinstance(x, bytes) else str(x).encode() for x in values]
             # A value's length before it: no two lists of values run into one another.
-            texts = values(batch.column(column))
             digest.update(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
     return ", ".join(f"{column}={digest.hexdigest()}" for column, digest in columns.items())
 
@@ -129,24 +115,23 @@ def digest_of(rows: Any) -> str:
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
-def verify(source: Source, root: Path | None = None, missing: Iterable[str] = ()) -> str:
+def verify(source: Source, missing: Iterable[str] = ()) -> str:
     """`describe` the source, after a check of digests, and that every row can be read."""
     for split in source.splits:
-        for _ in read_batches(source, split, root) if split not in missing else ():
+        for _ in read_batches(source, split) if split not in missing else ():
             pass
-    return describe([source], root)
+    return describe([source])
 
 
-def describe(sources: Iterable[Source], root: Path | None = None) -> str:
+def describe(sources: Iterable[Source]) -> str:
     """A line for every file of every source, whether it is there or not."""
-    lines = [f"Data in {root or data_root()}"]
+    lines = [f"Data in {data_root()}"]
     for source, split in [(one, split) for one in sources for split in one.splits]:
-        path = source.path(split, root)
+        path = source.path(split)
         try:
-            what = (
-                f"{pq.read_metadata(path).num_rows:>9,} rows {path.stat().st_size / 1e6:>8.1f} MB"
-            )
-            what += "" if path.name in source.manifest(root) else "  (no digest)"
+            rows, size = pq.read_metadata(path).num_rows, path.stat().st_size / 1e6
+            known = "" if path.name in source.manifest() else "  (no digest)"
+            what = f"{rows:>9,} rows {size:>8.1f} MB{known}"
         except FileNotFoundError:
             what = f"missing: run `sgblend data fetch {source.name}`"
         except (pa.ArrowException, OSError):

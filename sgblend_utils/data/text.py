@@ -5,7 +5,6 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +25,7 @@ def load_pairs(source: Source, split: str) -> Pairs:
     return list(zip(table["en"].to_pylist(), table["de"].to_pylist(), strict=True))
 
 
+@functools.cache
 def mini_rows(name: str) -> dict[str, Pairs]:
     """Split -> the other two columns of `data/mini/<name>.tsv`."""
     path = project_root() / "data" / "mini" / f"{name}.tsv"
@@ -38,7 +38,6 @@ def mini_rows(name: str) -> dict[str, Pairs]:
     return splits
 
 
-@functools.cache
 def mini_pairs() -> dict[str, Pairs]:
     """The bundled corpus: 3,000 training, 200 validation and 200 test pairs, none in common."""
     return mini_rows("translation")
@@ -50,24 +49,17 @@ def mini_digest() -> str:
 
 @dataclass(frozen=True)
 class Subwords:
-    """A sentencepiece model (Kudo and Richardson 2018), held as its serialized protocol buffer."""
+    """Subwords of sentencepiece (Kudo and Richardson 2018)."""
 
-    model: bytes = field(repr=False)
+    model: bytes = field(repr=False)  # a protocol buffer
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocabulary: int, longest: int | None = None) -> Self:
-        """Learn byte-pair encoding from training text alone.
-
-        BPE rather than the unigram model: its merges are counted, not estimated, so the result does
-        not depend on the number of threads.  Sentences of more than `longest` bytes are left out,
-        as sentencepiece by itself does with those above 4,192; with None, none are.
-
-        Raises:
-            UserError: the text is too small for that many subwords.
-        """
+        """Learn byte-pair encoding from sentences of at most `longest` bytes."""
         options: dict[str, Any] = {"pad_id": PAD, "unk_id": UNK, "bos_id": BOS, "eos_id": EOS}
+        # Unlike the unigram model, BPE does not depend on the number of threads.
         options |= {"model_type": "bpe", "character_coverage": 1.0, "minloglevel": 2}
-        if longest != 4192:  # otherwise models would have other bytes than those of old runs
+        if longest != 4192:  # sentencepiece's default: giving it would change the model's bytes
             options["max_sentence_length"] = longest or 2**30
         options |= {"sentence_iterator": iter(sentences), "vocab_size": vocabulary}
         buffer = io.BytesIO()
@@ -75,12 +67,11 @@ class Subwords:
             sentencepiece.SentencePieceTrainer.train(model_writer=buffer, **options)
         except RuntimeError as error:
             raise UserError(
-                f"A vocabulary of {vocabulary} subwords does not fit this text; "
-                "choose another vocabulary size or more training pairs."
+                f"A vocabulary of {vocabulary} is too much for this text: lower it, or add text."
             ) from error
         return cls(buffer.getvalue())
 
-    @cached_property
+    @functools.cached_property
     def processor(self) -> sentencepiece.SentencePieceProcessor:
         return sentencepiece.SentencePieceProcessor(model_proto=self.model)
 
@@ -88,29 +79,28 @@ class Subwords:
         return self.processor.get_piece_size()
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Sentences -> subword ids, without BOS and EOS."""
+        """Sentences -> ids, without BOS and EOS."""
         return self.processor.encode(list(sentences))
 
     def decode(self, ids: Rows) -> list[str]:
-        """Subword ids -> plain text; control symbols vanish."""
+        """Ids -> text; PAD, BOS and EOS vanish."""
         return self.processor.decode([[int(i) for i in row] for row in ids])
 
 
 @dataclass(frozen=True)
 class Words:
-    """The published vocabulary: ids from 4 on are words by frequency, in lower case."""
+    """The published vocabulary: words in lower case, split at white space."""
 
-    words: tuple[str, ...] = field(repr=False)
+    words: tuple[str, ...] = field(repr=False)  # by frequency; their ids are from 4 on
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocabulary: int | None = None) -> Self:
-        """Count the words of `texts`; keep so many ids in all, or every word with None."""
+        """Keep so many ids in all, or every word; ties are in the order of first occurrence."""
         counts = Counter(word for text in texts for word in words_of(text))
         room = None if vocabulary is None else max(0, vocabulary - 4)
-        # Ties in the order of first occurrence, as `most_common` has them.
         return cls(tuple(word for word, _ in counts.most_common(room)))
 
-    @cached_property
+    @functools.cached_property
     def index(self) -> dict[str, int]:
         return {word: i for i, word in enumerate(self.words, start=4)}
 
@@ -118,17 +108,14 @@ class Words:
         return 4 + len(self.words)
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Sentences -> word ids, without BOS and EOS; words that are not known become UNK."""
         return [[self.index.get(word, UNK) for word in words_of(text)] for text in sentences]
 
     def decode(self, ids: Rows) -> list[str]:
-        """Word ids -> text; PAD, BOS and EOS vanish."""
         names = ["", "<unk>", "", "", *self.words]
         return [" ".join(names[i] for i in row if i not in (PAD, BOS, EOS)) for row in ids]
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as published: split at white space, punctuation left on."""
     return text.lower().split()
 
 
@@ -141,13 +128,8 @@ def pad(rows: Rows, width: int, height: int | None = None) -> np.ndarray:
 
 
 def frame(rows: Rows, length: int, front: bool = False) -> tuple[list[list[int]], np.ndarray]:
-    """Ids -> rows [BOS, ids…, EOS] of at most `length`, and which (N,) were not cut.
-
-    A long row loses its last words, or with `front` BOS and its first words, as by default in
-    Keras's `pad_sequences`.
-    """
-    marked = [[BOS, *row, EOS] for row in rows]
-    fits = np.array([len(row) <= length for row in marked], bool)
+    """[BOS, ids…, EOS] of at most `length`, and which (N,) were not cut; `front` cuts as Keras."""
+    fits = np.array([len(row) + 2 <= length for row in rows], bool)
     if front:
-        return [row[-length:] for row in marked], fits
-    return [row if len(row) <= length else [*row[: length - 1], EOS] for row in marked], fits
+        return [[BOS, *row, EOS][-length:] for row in rows], fits
+    return [[BOS, *row[: length - 2], EOS] for row in rows], fits

@@ -1,17 +1,15 @@
 """The encoder that tells whether a review is positive, in the sound form and as published."""
 
-from __future__ import annotations
-
-import functools
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import keras
 from keras import ops
 
 from sgblend_utils.data.text import PAD
-from sgblend_utils.errors import UserError
 from sgblend_utils.models import layers
+from sgblend_utils.zoo import choose
 
 KINDS = ("small", "bert")
 HEAD = 20  # units between the average and the logit, in `small`
@@ -24,10 +22,7 @@ class Classifier(keras.Model):
     `small` averages over positions; `bert` reads the first, where a mark `[CLS]` stands.
 
     Args:
-        vocabulary: number of ids.
         kind: `small` (average, Dense(20), activation, logit) or `bert` (first position, logit).
-        length: positions that have an embedding.
-        d_model, num_heads, ff_dim, num_layers, activation, seed: as of `Transformer`.
         dropout: on embeddings, on every residual branch and before the logit.
         switches: protocol switches that are on; those about data or training do nothing here.  With
             `unscaled_embeddings` they start small, as Keras draws them, and stay so; with
@@ -50,40 +45,34 @@ class Classifier(keras.Model):
         **kwargs: Any,
     ):
         settings = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        if kind not in KINDS:
-            raise UserError(f"Unknown encoder {kind!r}: choose one of {', '.join(KINDS)}.")
+        choose("encoder", kind, KINDS)
         super().__init__(**kwargs)
         self.switches = frozenset(switches)
         self.settings = settings | {"switches": sorted(self.switches)}
-        seeds, activations = (
-            layers.seed_stream(seed),
-            layers.Activations(activation, seed, switches),
-        )
-        small = "unscaled_embeddings" in switches
-        self.embedding, self.position_embedding = (
-            layers.embedding(rows, d_model, seeds, name, small)
-            for rows, name in ((vocabulary, "embedding"), (length, "position_embedding"))
-        )
+        seeds, small = layers.seed_stream(seed), "unscaled_embeddings" in switches
+        activations = layers.Activations(activation, seed, switches)
+        table = partial(layers.embedding, width=d_model, seeds=seeds, small=small)
+        self.embedding = table(vocabulary, name="embedding")
+        self.position_embedding = table(length, name="position_embedding")
         self.scale = 1.0 if small else d_model**0.5
         self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
         self.head = layers.dense(HEAD, seeds, "head") if kind == "small" else None
         self.logit = layers.dense(1, seeds, "logit")
-        make = functools.partial(layers.Block, self.settings, False, seeds, activations)
-        self.blocks = [make(name=f"block_{i}") for i in range(num_layers)]
-        self.final_norm = None if "post_norm" in switches else layers.layer_norm("final_norm")
+        block = partial(layers.Block, self.settings, False, seeds, activations)
+        self.blocks = [block(name=f"block_{i}") for i in range(num_layers)]
+        self.final_norm = None if "post_norm" in switches else layers.layer_norm(name="final_norm")
         if self.head is not None:
             self.head_activation = activations.make("head_activation")
 
     def build(self, input_shape: Any = None) -> None:
         """Create every variable, in an order that does not depend on the activation."""
-        shape, pooled = (None, None, self.settings["d_model"]), (None, self.settings["d_model"])
+        width = self.settings["d_model"]
         layers.build_all((), self.embedding, self.position_embedding)
-        layers.build_all(shape, *self.blocks, self.final_norm)
-        layers.build_all(pooled, self.head)
+        layers.build_all((None, None, width), *self.blocks, self.final_norm)
         if self.head is not None:
-            pooled = (None, HEAD)
-            self.head_activation.build(pooled)
-        self.logit.build(pooled)
+            self.head.build((None, width))
+            self.head_activation.build((None, width := HEAD))
+        self.logit.build((None, width))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}
@@ -108,7 +97,6 @@ class Classifier(keras.Model):
         return ops.sum(hidden * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
 
     def call(self, ids: Any, training: bool = False) -> Any:
-        """Logits (B, 1)."""
         x = self.drop(self.pooled(ids, training), training=training)
         if self.head is not None:
             x = self.drop(self.head_activation(self.head(x)), training=training)

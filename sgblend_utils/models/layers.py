@@ -1,13 +1,12 @@
 """Attention, feed-forward and the residual block of both Transformers; where protocol switches act.
 
-Masks are explicit arguments, never the implicit Keras mask: `+` and many layers drop that one in
-silence, and a lost mask is a leak.  Every random draw has its own seed, so that two models which
-differ only in their activation start from the same weights and see the same dropout.
+Masks are explicit: `+` and many layers drop Keras's own in silence, and a lost mask is a leak.
+Every random draw has its own seed, so that two models which differ only in their activation start
+from the same weights and see the same dropout.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,13 +18,13 @@ from sgblend_utils.data.text import PAD
 from sgblend_utils.errors import UserError
 from sgblend_utils.zoo import make_activation, split_spec
 
+layer_norm = partial(keras.layers.LayerNormalization, epsilon=1e-6)
 MASKED = -1e9  # finite: a row with every key masked must give numbers, not NaN
 PACKAGE = "sgblend"
-PUBLISHED_FORMS = {
+PUBLISHED_FORMS = {  # activation -> its options under the switch `published_activation`
     "sgblend": {"parameterization": "published", "gelu": "sigmoid"},
     "sswish": {"parameterization": "published"},
 }
-"""Activation -> its options under the switch `published_activation`."""
 
 
 def seed_stream(*seed: int) -> Iterator[int]:
@@ -47,10 +46,6 @@ def embedding(rows: int, width: int, seeds: Iterator[int], name: str, small: boo
     seed = next(seeds)
     draw = RandomUniform(seed=seed) if small else RandomNormal(stddev=width**-0.5, seed=seed)
     return keras.layers.Embedding(rows, width, embeddings_initializer=draw, name=name)
-
-
-def layer_norm(name: str) -> keras.layers.LayerNormalization:
-    return keras.layers.LayerNormalization(epsilon=1e-6, name=name)
 
 
 def build_all(shape: tuple[int | None, ...], *layers: keras.layers.Layer | None) -> None:
@@ -111,16 +106,13 @@ class Activations:
 
 
 class Attention(keras.layers.Layer):
-    """Multi-head scaled dot-product attention; keys and values are computed apart from queries.
+    """Multi-head scaled dot-product attention; `keys_values` is apart, so that decoding keeps them.
 
-    `keys_values` is separate so that decoding can keep them: for the source once per sentence, for
-    the target one position at a time.  Each head has d_model / num_heads features.  If `wide`, it
-    has d_model, and kernels are drawn as Keras's MultiHeadAttention drew them.
+    Each head has d_model / num_heads features.  If `wide`, it has d_model, and kernels are drawn as
+    Keras's MultiHeadAttention drew them.
     """
 
-    def __init__(
-        self, d_model: int, num_heads: int, seeds: Iterator[int], wide: bool = False, **kwargs: Any
-    ):
+    def __init__(self, d_model: int, num_heads: int, seeds: Any, wide: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         if d_model % num_heads and not wide:
             raise UserError(f"d_model is {d_model}; choose a multiple of num_heads, {num_heads}.")
@@ -146,8 +138,8 @@ class Attention(keras.layers.Layer):
 
     def split(self, x: Any) -> Any:
         """(B, T, H·K) -> (B, H, T, K)."""
-        shape = (ops.shape(x)[0], ops.shape(x)[1], self.num_heads, self.head_dim)
-        return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
+        x = ops.reshape(x, (*ops.shape(x)[:2], self.num_heads, self.head_dim))
+        return ops.transpose(x, (0, 2, 1, 3))
 
     def keys_values(self, memory: Any) -> tuple[Any, Any]:
         """(B, S, d) -> keys and values, each (B, H, S, K)."""
@@ -174,16 +166,14 @@ class Block(keras.layers.Layer):
     num_heads, ff_dim, gated, dropout and switches.
     """
 
-    def __init__(
-        self, settings: Any, cross: bool, seeds: Any, activations: Activations, **kwargs: Any
-    ):
+    def __init__(self, settings: Any, cross: bool, seeds: Any, activations: Any, **kwargs: Any):
         super().__init__(**kwargs)
         d, width, switches = settings["d_model"], settings["ff_dim"], settings["switches"]
         self.post_norm, self.gated = "post_norm" in switches, settings.get("gated", False)
         if self.gated:
             width = max(1, round(width * (2 * d + 1) / (3 * d + 2)))
         heads = (d, settings["num_heads"], seeds, "wide_key_dim" in switches)
-        self.norms = [layer_norm(f"norm_{i}") for i in range(2 + cross)]
+        self.norms = [layer_norm(name=f"norm_{i}") for i in range(2 + cross)]
         self.self_attention = Attention(*heads, name="self_attention")
         self.cross_attention = Attention(*heads, name="cross_attention") if cross else None
         self.expand = dense(width * (1 + self.gated), seeds, "expand")
@@ -213,23 +203,18 @@ class Block(keras.layers.Layer):
     def call(self, x, bias, memory=None, memory_bias=None, past=None, training=False):
         """(B, T, d) -> (B, T, d); with `past` also the updated keys and values.
 
-        Args:
-            x: hidden states of the positions to compute.
-            bias: added to self-attention scores (padding, causality); None adds nothing.
-            memory, memory_bias: for a decoder block, the source's keys and values and their bias.
-            past: cached keys, cached values and the position of `x` in them, when decoding.
+        `bias` (or None) is added to self-attention scores; `memory` are the source's keys and
+        values, `past` the cached ones of the target and the position of `x` in them.
         """
-        cache = ()
+        cache = []
 
         def attend(y: Any) -> Any:
-            nonlocal cache
-            keys, values = self.self_attention.keys_values(y)
+            new = self.self_attention.keys_values(y)
             if past is not None:
-                start = (0, 0, past[2], 0)
-                keys = ops.slice_update(past[0], start, keys)
-                values = ops.slice_update(past[1], start, values)
-                cache = keys, values
-            return self.self_attention(y, keys, values, bias)
+                pairs = zip(past[:2], new, strict=True)
+                new = [ops.slice_update(old, (0, 0, past[2], 0), part) for old, part in pairs]
+                cache.extend(new)
+            return self.self_attention(y, *new, bias)
 
         x = self.branch(0, x, attend, training)
         if memory is not None:

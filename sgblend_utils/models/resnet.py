@@ -4,8 +4,6 @@ Post-activation blocks (He et al. 2016, "Deep Residual Learning for Image Recogn
 for small images: one 3 x 3 convolution, no pooling.  Every kernel has its own seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +12,8 @@ import keras
 from keras import ops
 from keras.initializers import GlorotUniform, HeNormal
 
-from sgblend_utils.errors import UserError
 from sgblend_utils.models.layers import PACKAGE, Activations, seed_stream
+from sgblend_utils.zoo import choose
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": Architecture(64, (2, 2, 2, 2), projection=True),
     "resnet50": Architecture(64, (3, 4, 6, 3), bottleneck=True, projection=True),
 }
-EXPANSION = 4  # output channels of a bottleneck block over its width
 
 
 class Builder:
@@ -65,7 +62,7 @@ class Builder:
         return self.sites[name](x)
 
     def block(self, x: Any, width: int, stride: int, spec: Architecture, name: str) -> Any:
-        shortcut, out = x, width * (EXPANSION if spec.bottleneck else 1)
+        shortcut, out = x, width * (4 if spec.bottleneck else 1)
         # (channels, kernel, stride); the stride of a bottleneck is at its 3x3, as is usual now.
         plan = [(width, 3, stride), (width, 3, 1)]
         if spec.bottleneck:
@@ -86,17 +83,11 @@ class Builder:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ResNet(keras.Model):
-    """A residual network from `ARCHITECTURES`.
-
-    Inputs are pixels from 0 to 255 (B, H, W, C), bytes or floats; the network normalises them
-    itself.  Output: float32 logits (B, classes).
+    """Pixels from 0 to 255 (B, H, W, C), which it normalises itself -> float32 logits (B, classes).
 
     Args:
-        architecture: a key of `ARCHITECTURES`.
-        activation: a spec, see `sgblend_utils.zoo`.
         width: channels of the first stage; None takes the architecture's own.
         mean, variance: of each channel, in pixel units; None leaves pixels / 255.
-        seed: of the initial weights.
         precision: dtype policy of the layers ("float32", "mixed_bfloat16", "mixed_float16").
     """
 
@@ -114,20 +105,14 @@ class ResNet(keras.Model):
         **kwargs: Any,
     ):
         settings = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        if architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise UserError(f"Unknown network {architecture!r}: choose one of {known}.")
-        spec, channels = ARCHITECTURES[architecture], image_shape[-1]
-        width = width or spec.width
-        settings |= {
-            "width": width,
-            "mean": [0.0] * channels if mean is None else [float(m) for m in mean],
-            "variance": [255.0**2] * channels if variance is None else [float(v) for v in variance],
-        }
+        spec = ARCHITECTURES[choose("network", architecture, ARCHITECTURES)]
+        width, channels = width or spec.width, image_shape[-1]
+        mean = [0.0] * channels if mean is None else [float(m) for m in mean]
+        variance = [255.0**2] * channels if variance is None else [float(v) for v in variance]
+        settings |= {"width": width, "mean": mean, "variance": variance}
         build = Builder(activation, seed, precision)
         inputs = keras.Input(tuple(image_shape), name="pixels", dtype="float32")
-        statistics = {name: settings[name] for name in ("mean", "variance")}
-        x = keras.layers.Normalization(**statistics, dtype="float32")(inputs)
+        x = keras.layers.Normalization(mean=mean, variance=variance, dtype="float32")(inputs)
         x = build.activate(build.convolve(x, width, 3, 1, "stem"), "stem")
         for stage, depth in enumerate(spec.depths):
             for i in range(depth):
@@ -146,7 +131,7 @@ class ResNet(keras.Model):
         """Every activation layer by site name, with the name of the input that it follows."""
         return {name: (layer, "pixels") for name, layer in self.sites.items()}
 
-    def with_precision(self, precision: str) -> ResNet:
+    def with_precision(self, precision: str) -> "ResNet":
         """A network with the same weights that computes in another dtype policy."""
         twin = ResNet(**{**self.settings, "precision": precision})
         twin.set_weights(self.get_weights())

@@ -1,8 +1,7 @@
 """The encoder-decoder Transformer of the translation tasks (Vaswani et al. 2017), and its loss."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,7 +11,8 @@ from keras import ops
 from sgblend_utils.data.text import PAD
 from sgblend_utils.errors import UserError
 from sgblend_utils.models import layers
-from sgblend_utils.models.losses import fused_cross_entropy
+
+CHUNK = 512  # positions a chunk: 512 x 4,000 float32 logits are 8 MB, about one core's share of L3
 
 
 def sinusoids(length: int, d_model: int) -> np.ndarray:
@@ -32,14 +32,11 @@ class Transformer(keras.Model):
     by BOS; PAD = 0 elsewhere.  Output: logits (B, T, vocabulary) of the *next* target token.
 
     Args:
-        vocabulary: number of tokens, shared by both languages unless `untied_embeddings`.
-        d_model, num_heads, ff_dim, num_layers: the usual sizes; layers on each side.
+        vocabulary, target_vocabulary: number of tokens; two only with `untied_embeddings`.
+        num_layers: on each side.
         dropout: on embeddings and on every residual branch.
-        activation: a spec, see `sgblend_utils.zoo`.
         gated: a gated feed-forward of the same parameter count, see `layers.Block`.
-        seed: of the initial weights and of dropout.
         max_length: longest sequence that has positions.
-        target_vocabulary: number of target tokens; None is `vocabulary`.
         switches: protocol switches that are on; those about data or training do nothing here.  With
             `untied_embeddings` source, target and softmax have matrices of their own, and
             embeddings start small and are not scaled; `extra_head` is a layer and an activation
@@ -64,48 +61,39 @@ class Transformer(keras.Model):
     ):
         settings = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
         untied, switches = "untied_embeddings" in switches, frozenset(switches)
-        target_vocabulary = target_vocabulary or vocabulary
+        targets = target_vocabulary or vocabulary
         for size in ("vocabulary", "d_model", "num_heads", "ff_dim", "num_layers", "max_length"):
             if settings[size] < 1:
                 raise UserError(f"{size} is {settings[size]}; give a positive whole number.")
-        if target_vocabulary != vocabulary and not untied:
+        if targets != vocabulary and not untied:
             raise UserError("Two vocabularies need two embeddings: switch untied_embeddings on.")
         super().__init__(**kwargs)
         self.settings, self.switches = settings | {"switches": sorted(switches)}, switches
-        seeds, activations = (
-            layers.seed_stream(seed),
-            layers.Activations(activation, seed, switches),
-        )
-        own = layers.seed_stream(seed, 2)  # of what switches add
+        seeds, own = layers.seed_stream(seed), layers.seed_stream(seed, 2)  # own: what switches add
+        activations = layers.Activations(activation, seed, switches)
 
-        def table(rows: int, name: str) -> keras.layers.Embedding:
-            return layers.embedding(rows, d_model, own, name, small=True)
-
-        def blocks(side: str, cross: bool) -> list[layers.Block]:
-            names = [f"{side}_{i}" for i in range(num_layers)]
-            return [layers.Block(self.settings, cross, seeds, activations, name=n) for n in names]
-
+        table = partial(layers.embedding, width=d_model, seeds=own, small=True)
+        block = partial(layers.Block, self.settings, seeds=seeds, activations=activations)
         self.embedding = layers.embedding(vocabulary, d_model, seeds, "embedding", small=untied)
-        self.target_embedding = self.source_positions = self.target_positions = None
-        if untied:
-            self.target_embedding = table(target_vocabulary, "target_embedding")
+        self.target_embedding = table(targets, name="target_embedding") if untied else None
+        self.source_positions = self.target_positions = None
         if "learned_positions" in switches:
-            self.source_positions = table(max_length, "source_positions")
-            self.target_positions = table(max_length, "target_positions")
+            self.source_positions = table(max_length, name="source_positions")
+            self.target_positions = table(max_length, name="target_positions")
         self.scale = 1.0 if untied else d_model**0.5
         self.positions = sinusoids(max_length, d_model)
         self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
-        self.encoder, self.decoder = blocks("encoder", False), blocks("decoder", True)
-        self.encoder_norm = self.decoder_norm = self.head = self.output_layer = None
+        self.encoder = [block(False, name=f"encoder_{i}") for i in range(num_layers)]
+        self.decoder = [block(True, name=f"decoder_{i}") for i in range(num_layers)]
+        self.encoder_norm = self.decoder_norm = self.head = None
         if "post_norm" not in switches:
-            self.encoder_norm = layers.layer_norm("encoder_norm")
-            self.decoder_norm = layers.layer_norm("decoder_norm")
+            self.encoder_norm = layers.layer_norm(name="encoder_norm")
+            self.decoder_norm = layers.layer_norm(name="decoder_norm")
         if "extra_head" in switches:
             # What the tied embedding multiplies must have its width.
             self.head = layers.dense(ff_dim if untied else d_model, own, "head")
             self.head_activation = activations.make("head_activation")
-        if untied:
-            self.output_layer = layers.dense(target_vocabulary, own, "output_layer")
+        self.output_layer = layers.dense(targets, own, "output_layer") if untied else None
 
     def build(self, input_shape: Any = None) -> None:
         """Create every variable, in an order that does not depend on the activation."""
@@ -190,7 +178,6 @@ class Transformer(keras.Model):
         return logits if bias is None else logits + bias
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        """Logits (B, T, vocabulary)."""
         return self.project(self.hidden_states(inputs, training=training))
 
     def empty_cache(self, batch: Any, length: int) -> tuple[Any, Any]:
@@ -213,12 +200,56 @@ class Transformer(keras.Model):
 
     def activation_sites(self) -> dict[str, tuple[keras.layers.Layer, str]]:
         """Every activation layer by site name, with the input (`source`/`target`) it follows."""
-        sites = {
-            block.name: (block.activation, stream)
-            for stream, blocks in (("source", self.encoder), ("target", self.decoder))
-            for block in blocks
-        }
+        sites = {block.name: (block.activation, "source") for block in self.encoder}
+        sites |= {block.name: (block.activation, "target") for block in self.decoder}
         return sites | ({} if self.head is None else {"head": (self.head_activation, "target")})
+
+
+def fused_cross_entropy(hidden, kernel, labels, weights, label_smoothing: float = 0.0) -> Any:
+    """Weighted sums over positions: smoothed loss, negative log-likelihood (nats), arg-max hits.
+
+    With p = softmax(hidden kernelᵀ) and q = (1 − ε) onehot(label) + ε / V (Szegedy et al. 2016),
+    the loss of a position is −Σ q log p.  Its sum alone is differentiable, in `hidden`, `kernel`.
+    Both gradients are formed while a chunk of the logits, a model's largest tensor, is in cache.
+
+    `hidden` (N, d), `kernel` (V, d), `labels` (N,) in [0, V), float `weights` (N,), 0 where a
+    position does not count; `label_smoothing` is ε.
+    """
+    positions, vocabulary = hidden.shape[0], kernel.shape[0]
+    weights = ops.cast(weights, "float32")
+    chunks = [slice(None)]  # a dynamic batch cannot be unrolled
+    if positions is not None:
+        chunks = [slice(i, i + CHUNK) for i in range(0, positions, CHUNK)]
+
+    def one_chunk(h: Any, w: Any, label: Any, weight: Any) -> tuple[Any, Any, Any]:
+        logits = ops.cast(ops.matmul(h, ops.transpose(w)), "float32")
+        log_z = ops.logsumexp(logits, axis=-1)
+        picked = ops.squeeze(ops.take_along_axis(logits, label[:, None], axis=-1), -1)
+        nll = log_z - picked
+        uniform = log_z - ops.mean(logits, axis=-1)
+        loss = (1.0 - label_smoothing) * nll + label_smoothing * uniform
+        # Equality with the maximum rather than arg-max: a reduction vectorises, an index does not.
+        hit = ops.cast(picked >= ops.max(logits, axis=-1), "float32")
+        sums = ops.stack([ops.sum(weight * loss), ops.sum(weight * nll), ops.sum(weight * hit)])
+        one_hot = ops.one_hot(label, vocabulary)
+        target = (1.0 - label_smoothing) * one_hot + label_smoothing / vocabulary
+        d_logits = (ops.exp(logits - log_z[:, None]) - target) * weight[:, None]
+        d_logits = ops.cast(d_logits, h.dtype)
+        return sums, ops.matmul(d_logits, w), ops.matmul(ops.transpose(d_logits), h)
+
+    @ops.custom_gradient
+    def fused(h: Any, w: Any) -> tuple[Any, Any]:
+        parts = [one_chunk(h[part], w, labels[part], weights[part]) for part in chunks]
+        sums, d_hidden, d_kernel = zip(*parts, strict=True)
+        sums, d_hidden, d_kernel = sum(sums), ops.concatenate(d_hidden, axis=0), sum(d_kernel)
+
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+            scale = ops.cast((args[0] if upstream is None else upstream)[0], d_hidden.dtype)
+            return scale * d_hidden, scale * d_kernel
+
+        return sums, gradient
+
+    return fused(hidden, ops.cast(ops.convert_to_tensor(kernel), hidden.dtype))
 
 
 class TranslationObjective(keras.Model):
@@ -248,10 +279,8 @@ class TranslationObjective(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean loss per token of the batch, from hidden states `y_pred` and labels `y` (B, T)."""
-        if "padding_in_loss" in self.transformer.switches:
-            weights = ops.ones(ops.shape(y), "float32")
-        else:
-            weights = ops.cast(ops.not_equal(y, PAD), "float32")
+        everywhere = "padding_in_loss" in self.transformer.switches
+        weights = ops.cast(ops.ones_like(y) if everywhere else ops.not_equal(y, PAD), "float32")
         if sample_weight is not None:
             weights = weights * ops.cast(sample_weight, "float32")[:, None]
         kernel, bias = self.transformer.output_matrix()

@@ -185,8 +185,7 @@ def in_units(records: pd.DataFrame) -> pd.DataFrame:
 
     `time_ratio` is against GELU's run with the same seed on the same hardware.
     """
-    order = list(zoo.ZOO)
-    place = records["activation"].map(lambda name: order.index(zoo.split_spec(name)[0]))
+    place = records["activation"].map(lambda spec: [*zoo.ZOO].index(zoo.split_spec(spec)[0]))
     by = ["place", "activation", "seed"]
     frame = records.assign(place=place).sort_values(by, ignore_index=True)
     epoch = frame["record"].map(processor_seconds)

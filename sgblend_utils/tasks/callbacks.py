@@ -4,13 +4,11 @@ A run that was stopped goes on after its last whole epoch and ends bit for bit w
 the checkpoint has weights, optimizer moments, dropout generators and what callbacks gathered.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +51,11 @@ def learning_rate(settings: Any, steps: int) -> Any:
 
 def adam(settings: Any, steps: int, model: keras.Model) -> keras.Optimizer:
     """Adam with the settings' schedule, β₂, clipping and decoupled weight decay of kernels."""
-    optimizer = keras.optimizers.AdamW(
-        learning_rate(settings, steps),
-        weight_decay=settings.weight_decay,
-        beta_2=settings.beta_2,
-        global_clipnorm=settings.clip or None,
+    options = {"weight_decay": settings.weight_decay, "beta_2": settings.beta_2}
+    options |= {"global_clipnorm": settings.clip or None}
+    return decay_kernels_alone(
+        keras.optimizers.AdamW(learning_rate(settings, steps), **options), model
     )
-    return decay_kernels_alone(optimizer, model)
 
 
 def decay_kernels_alone(optimizer: keras.Optimizer, model: keras.Model) -> keras.Optimizer:
@@ -95,13 +91,13 @@ class EpochLog(keras.callbacks.Callback):
         self.started = time.perf_counter(), time.process_time()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        seconds = time.perf_counter() - self.started[0]
-        cpu_seconds = time.process_time() - self.started[1]
-        row: dict[str, float] = {"epoch": epoch + 1}
-        row |= {name: round(float(value), 5) for name, value in (logs or {}).items()}
+        ended = time.perf_counter(), time.process_time()
+        seconds, cpu_seconds = (round(b - a, 2) for a, b in zip(self.started, ended, strict=True))
+        row = {name: round(float(value), 5) for name, value in (logs or {}).items()}
         if not all(map(math.isfinite, row.values())):
             raise UserError(f"The loss is no number after epoch {epoch + 1}: lower learning_rate.")
-        self.rows.append(row | {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)})
+        times = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+        self.rows.append({"epoch": epoch + 1, **row, **times})
         if self.over:
             self.model.stop_training = True
 
@@ -148,17 +144,14 @@ class CheckpointAverage(WeightKeeper):
     def adopt_if_better(self, model: keras.Model, validation: Any) -> dict[str, float]:
         """Give the model the mean if that lowers its validation loss; both losses."""
         self.set_model(model)
-
-        def validate() -> float:
-            return float(model.evaluate(validation, verbose=0, return_dict=True)["nll"])
-
-        scores = {"last_val_nll": validate()}
+        weights = {"last_val_nll": self.current()}
         if self.taken > 1:
-            last = self.current()
-            self.assign(model, [total / self.taken for total in self.weights])
-            scores["averaged_val_nll"] = validate()
-            if scores["averaged_val_nll"] > scores["last_val_nll"]:
-                self.assign(model, last)
+            weights["averaged_val_nll"] = [total / self.taken for total in self.weights]
+        scores = {}
+        for name, values in weights.items():
+            self.assign(model, values)
+            scores[name] = float(model.evaluate(validation, verbose=0, return_dict=True)["nll"])
+        self.assign(model, weights[min(scores, key=scores.__getitem__)])
         return {name: round(value, 5) for name, value in scores.items()}
 
 
@@ -178,24 +171,13 @@ class BestEpoch(WeightKeeper):
 class Checkpoint(keras.callbacks.Callback):
     """Keeps a run's state after each epoch in one file of `folder`; None keeps nothing.
 
-    Args:
-        rows: lists that the other callbacks append to, by name; refilled in place by `restore`.
-        keeper: a `WeightKeeper`.
-        commit: of the code at the start.
-
-    Attributes:
-        began: `time.perf_counter()` of the start, moved back by what earlier parts took.
-        parts: for each time the run was resumed: after which epoch, and the earlier commit.
+    `rows` are lists that the other callbacks append to, by name, refilled in place by `restore`;
+    `began` is the `time.perf_counter()` of the start, moved back by what earlier parts took;
+    `commit` is the code's at the start.  `parts` says, for each time the run was resumed, after
+    which epoch, and the earlier commit.
     """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        rows: Mapping[str, list[Any]],
-        keeper: WeightKeeper,
-        began: float,
-        commit: str | None,
-    ):
+    def __init__(self, folder: Any, rows: Any, keeper: WeightKeeper, began: float, commit: Any):
         super().__init__()
         self.path = None if folder is None else Path(folder) / "epoch.npz"
         self.rows, self.keeper, self.began, self.commit = rows, keeper, began, commit
@@ -230,15 +212,10 @@ class Checkpoint(keras.callbacks.Callback):
         if self.path is None:
             return
         variables = state_variables(self.model)
-        note = {
-            "after_epoch": epoch + 1,
-            "shapes": [list(v.shape) for v in variables],
-            "rows": dict(self.rows),
-            "taken": self.keeper.taken,
-            "seconds": time.perf_counter() - self.began,
-            "parts": self.parts,
-            "git_commit": self.commit,
-        }
+        note = {"after_epoch": epoch + 1, "git_commit": self.commit, "parts": self.parts}
+        note |= {"rows": dict(self.rows), "taken": self.keeper.taken}
+        note |= {"shapes": [list(v.shape) for v in variables]}
+        note |= {"seconds": time.perf_counter() - self.began}
         arrays = {f"variable_{i}": ops.convert_to_numpy(v) for i, v in enumerate(variables)}
         arrays |= {f"kept_{i:05d}": value for i, value in enumerate(self.keeper.weights)}
         with atomic_write(self.path) as file:

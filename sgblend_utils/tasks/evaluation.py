@@ -4,9 +4,7 @@ Most flaws of the published evaluation need no training to be mended.  So every 
 protocol stores all evaluations of the same model, and their differences are the evaluation's alone.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,33 +19,26 @@ from sgblend_utils.tasks.translation import DECODING_TOKENS, PairSplit, Translat
 END = "<end>"
 PUBLISHED_SENTENCES = 100  # that the published BLEU is computed of
 PUBLISHED_ROWS = 100  # training rows that the published probe of dead units looks at
-EXAMPLES = 5
+EXAMPLES, SHOWN = 5, ("source", "reference", "output")
 
 
 def decode(model: Any, settings: TranslationSettings, source: Sequence[list[int]]) -> list[Any]:
     """Free-running translations, as ids without EOS."""
-    return translate_ids(
-        model,
-        source,
-        tokens_per_batch=DECODING_TOKENS,
-        bucket_boundaries=settings.bucket_boundaries,
-        beam=settings.beam,
-        length_penalty=settings.length_penalty,
-    )
+    options = {"beam": settings.beam, "length_penalty": settings.length_penalty}
+    sizes = {"bucket_boundaries": settings.bucket_boundaries, "tokens_per_batch": DECODING_TOKENS}
+    return translate_ids(model, source, **sizes, **options)
 
 
-def real_tokens(batches: Any) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
-    """Inputs of each batch with, by stream, what of them is no padding."""
-    for i in range(len(batches)):
-        inputs = batches[i][0]
-        yield inputs, {stream: ids != PAD for stream, ids in inputs.items()}
-
-
-def examples(pairs: Sequence[tuple[str, str]], outputs: Sequence[str]) -> list[dict[str, str]]:
-    return [
-        {"source": source, "reference": target, "output": output}
-        for (source, target), output in list(zip(pairs, outputs, strict=False))[:EXAMPLES]
-    ]
+def described(model: Any, data: Any, texts: list[str], pairs: Sequence[Any]) -> dict[str, Any]:
+    """Scores of translations against the pairs' targets, dead units, the first translations."""
+    inputs = (data.validation[i][0] for i in range(len(data.validation)))
+    real = ((ids, {stream: part != PAD for stream, part in ids.items()}) for ids in inputs)
+    shown = list(zip(pairs, texts, strict=True))[:EXAMPLES]
+    return {
+        **translation_scores(texts, [target for _, target in pairs]),
+        **dead_units(model.hidden_states, real, model.activation_sites()),
+        "examples": [dict(zip(SHOWN, (*pair, text), strict=True)) for pair, text in shown],
+    }
 
 
 def per_character(nll_sum: float, rows: PairSplit, whole: Sequence[Sequence[int]]) -> float:
@@ -56,36 +47,29 @@ def per_character(nll_sum: float, rows: PairSplit, whole: Sequence[Sequence[int]
     Of a sentence that was cut, as many characters count as its share of scored tokens; `whole` has
     the ids of the uncut targets.
     """
-    shares = [
-        min(1.0, (len(row) - 1) / (len(ids) + 1))
-        for row, ids in zip(rows.target, whole, strict=True)
-    ]
-    characters = sum(s * (len(pair[1]) + 1) for s, pair in zip(shares, rows.pairs, strict=True))
+    parts = zip(rows.pairs, rows.target, whole, strict=True)
+    characters = sum(
+        (len(text) + 1) * min(1.0, (len(row) - 1) / (len(ids) + 1)) for (_, text), row, ids in parts
+    )
     return round(nll_sum / characters, 5)
 
 
 def sound(model: Any, task: Any, settings: TranslationSettings, data: Any) -> dict[str, Any]:
     """The metrics of the sound protocol."""
     test = data.splits["test"]
-    batches = task.batches(settings, task.kept(settings, test))
+    # Of the pairs that the cross-entropy is taken over: too long ones are not in the batches.
+    scored = test.fitting()
+    batches = task.batches(settings, scored)
     scores = model.evaluate(Batches(batches), verbose=0, return_dict=True)
     texts = data.vocabulary[1].decode(decode(model.transformer, settings, test.source))
-    # Of the pairs that the cross-entropy was taken over: too long ones are not in the batches.
-    scored = test.where(test.fits)
     tokens = sum(len(row) - 1 for row in scored.target)
     whole = [row[1:-1] for row in scored.target]
     return {
-        **translation_scores(texts, [target for _, target in test.pairs]),
+        **described(model.transformer, data, texts, test.pairs),
         "test_nll": round(scores["nll"], 5),
         "test_nll_per_character": per_character(scores["nll"] * tokens, scored, whole),
         "test_accuracy": round(scores["accuracy"], 5),
         "test_pairs_too_long": int((~test.fits).sum()),
-        **dead_units(
-            model.transformer.hidden_states,
-            real_tokens(data.validation),
-            model.transformer.activation_sites(),
-        ),
-        "examples": examples(test.pairs, texts),
     }
 
 
@@ -109,10 +93,7 @@ def token_scores(predicted: np.ndarray, nll: np.ndarray, target: np.ndarray) -> 
     Saying "unknown" of an unknown word is never right: with a capped vocabulary it would be the
     easiest guess of all.  `copy_accuracy_…` is what a model gets that repeats the next word of its
     own input, which is the answer; at the last position, where there is none, it says padding.
-
-    Args:
-        predicted, nll: (N, T - 1), of the labels `target[:, 1:]`.
-        target: (N, T) ids.
+    `predicted` and `nll` are (N, T − 1), of the labels `target[:, 1:]`, `target` is (N, T).
     """
     labels = target[:, 1:]
     real, known = labels != PAD, labels != UNK
@@ -142,8 +123,8 @@ def published(model: Any, task: Any, settings: TranslationSettings, data: Any) -
     sizes = {"validation": PUBLISHED_SENTENCES, "test": settings.decoded_sentences}
     for name, sentences in sizes.items():
         rows, first = data.splits[name], slice(sentences)
-        rows = rows if name == "test" else task.kept(settings, rows)
-        scored = task.kept(settings, rows)
+        scored = rows.fitting()
+        rows = rows if name == "test" else scored
         length = settings.bucket_boundaries[-1] + (not settings.fixed_length)
         source, target = pad(scored.source, length), pad(scored.target, length)
         predicted, nll = teacher_forced(transformer, source, target)
@@ -160,24 +141,19 @@ def published(model: Any, task: Any, settings: TranslationSettings, data: Any) -
     real = target[:, 1:] != PAD
     whole = tokenizer.encode([text for _, text in scored.pairs])
     counted = "all" if settings.padding_in_loss else "real"
-    train = task.kept(settings, data.splits["train"])
-    probed = task.batches(settings, train.where(np.arange(len(train)) < PUBLISHED_ROWS))
+    probed = task.batches(settings, data.splits["train"].fitting(PUBLISHED_ROWS))
     return {
         "reported_accuracy": evaluations["validation"][f"accuracy_{counted}"],
         "reported_bleu": evaluations["validation"]["forced_bleu"],
         "reported_dead_share": published_dead_share(
             transformer, (probed[i][0] for i in range(len(probed)))
         ),
-        **translation_scores(texts, [target for _, target in pairs]),
+        **described(transformer, data, texts, pairs),
         "decoded_sentences": len(texts),
         "test_nll": evaluations["test"]["nll_real"],
         "test_nll_per_character": per_character(
             float(np.sum(nll[real], dtype="float64")), scored, whole
         ),
         "test_accuracy": evaluations["test"]["accuracy_real"],
-        **dead_units(
-            transformer.hidden_states, real_tokens(data.validation), transformer.activation_sites()
-        ),
         "evaluations": evaluations,
-        "examples": examples(pairs, texts),
     }

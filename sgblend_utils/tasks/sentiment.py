@@ -1,12 +1,9 @@
 """Sentiment of film reviews: `imdb`, the small encoder, and `imdb_bert`, the other one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from sgblend_utils import config as c
 from sgblend_utils.config import RunConfig, stored_presets
@@ -20,6 +17,7 @@ from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subw
 PROBED_ROWS = 1000  # held-out reviews that the probe of dead units looks at
 PUBLISHED_ROWS = 100  # training rows that the published probe looks at
 VALIDATION_SHARE = 0.1
+SIZES = ("length", "d_model", "num_heads", "ff_dim", "num_layers", "dropout", "switches")
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,6 @@ class Sentiment(TextTask):
     `early_stopping_on_reported_split` they are the last, as Keras's early stopping leaves them.
     """
 
-    def mini_digest(self) -> str:
-        return reviews.mini_digest()
-
     def texts(self, config: RunConfig) -> tuple[dict[str, Any], dict[str, int]]:
         """The reviews of each split, and what was left out of training.
 
@@ -70,8 +65,7 @@ class Sentiment(TextTask):
         if config.preset == "mini":
             splits = dict(reviews.mini_reviews())
         else:
-            test = reviews.read_reviews(self.source, "test")
-            train = reviews.read_reviews(self.source, "train")
+            train, test = (reviews.read_reviews(self.source, name) for name in ("train", "test"))
             if not settings.repeated_reviews:
                 train, left_out = reviews.without_repeats(train, test)
             train, validation = reviews.hold_out(train, VALIDATION_SHARE)
@@ -80,23 +74,17 @@ class Sentiment(TextTask):
             train, held_out = splits["train"], splits.pop("validation")
             labels = np.concatenate([train.labels, held_out.labels])
             splits["train"] = reviews.Reviews(train.texts + held_out.texts, labels)
-        train = splits["train"]
-        wanted = taken(len(train), settings, "reviews")
-        return {**splits, "train": train.where(range(wanted))}, left_out
+        wanted = range(taken(len(splits["train"]), settings, "reviews"))
+        return splits | {"train": splits["train"].where(wanted)}, left_out
 
     def load(self, config: RunConfig) -> Loaded:
         settings = config.settings
         splits, left_out = self.texts(config)
-        bert = settings.model == "bert"
-        mark = "[CLS]" if bert and settings.cls_is_a_word else ""
-
-        def readable(text: str) -> str:
-            if settings.word_tokens:
-                return reviews.published_text(text, mark)
-            return f"{mark} {reviews.plain_text(text)}".strip()
-
+        bert, words = settings.model == "bert", settings.word_tokens
+        mark = "[CLS] " if bert and settings.cls_is_a_word else ""
+        plain = reviews.published_text if words else reviews.plain_text
         splits = {
-            name: reviews.Reviews([readable(text) for text in rows.texts], rows.labels)
+            name: reviews.Reviews([plain(mark + text) for text in rows.texts], rows.labels)
             for name, rows in splits.items()
         }
         # The published tokenizer has counted the words of the split that is reported.
@@ -108,36 +96,29 @@ class Sentiment(TextTask):
             sample = np.random.default_rng(0).permutation(len(texts))[: settings.subword_reviews]
             vocabulary = subwords((texts[i] for i in sample), settings, settings.subword_bytes)
         cut = {"cls": bert and not mark, "front": settings.front_truncation}
-        encoded = {
-            name: reviews.encode_reviews(rows, vocabulary, settings.length, **cut)
-            for name, rows in splits.items()
-        }
-        described = {"vocabulary": len(vocabulary)}
-        for name, rows in encoded.items():
+        encoded, described = {}, left_out | {"vocabulary": len(vocabulary)}
+        for name, split in splits.items():
+            rows = reviews.encode_reviews(split, vocabulary, settings.length, **cut)
             described |= {f"{name}_reviews": len(rows), f"{name}_reviews_cut": rows.cut}
+            encoded[name] = rows
         train = self.batches(settings, encoded["train"], config.seed)
         watched = self.batches(settings, encoded[settings.watched_split])
         files = subword_files(vocabulary)
-        return Loaded(train, watched, encoded, described | left_out, vocabulary, files)
+        return Loaded(train, watched, encoded, described, vocabulary, files)
 
     def batches(self, settings: SentimentSettings, rows: Any, seed: int | None = None) -> Any:
         count, length = settings.buckets, settings.length
         boundaries = [length * i // count for i in range(1, count + 1)]
-        shape = {"tokens_per_batch": settings.tokens_per_batch, "bucket_boundaries": boundaries}
+        shape = {"bucket_boundaries": boundaries, "tokens_per_batch": settings.tokens_per_batch}
         return ReviewBatches(rows, seed=seed, **shape)
 
     def build(self, config: RunConfig, data: Loaded) -> Any:
         from sgblend_utils.models.classifier import Classifier
 
         settings = config.settings
-        sizes = ("length", "d_model", "num_heads", "ff_dim", "num_layers", "dropout", "switches")
-        model = Classifier(
-            len(data.vocabulary),
-            kind=settings.model,
-            activation=config.activation,
-            seed=config.seed,
-            **{name: getattr(settings, name) for name in sizes},
-        )
+        sizes = {name: getattr(settings, name) for name in SIZES}
+        sizes |= {"activation": config.activation, "seed": config.seed, "kind": settings.model}
+        model = Classifier(len(data.vocabulary), **sizes)
         model.build()
         return model
 
@@ -145,10 +126,8 @@ class Sentiment(TextTask):
         """Loss per review, nothing of it from rows that only fill a batch."""
         import keras
 
-        smoothing = config.settings.label_smoothing
-        loss = keras.losses.BinaryCrossentropy(
-            from_logits=True, label_smoothing=smoothing, reduction="mean_with_sample_weight"
-        )
+        of = {"label_smoothing": config.settings.label_smoothing, "from_logits": True}
+        loss = keras.losses.BinaryCrossentropy(**of, reduction="mean_with_sample_weight")
         metrics = [
             keras.metrics.BinaryCrossentropy(name="nll", from_logits=True),
             keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
@@ -165,8 +144,7 @@ class Sentiment(TextTask):
     ) -> dict[str, Any]:
         """Scores on the test set; dead units on validation reviews, or where there are none on it.
 
-        Under the published protocol also what it would report: `reported_split`,
-        `reported_accuracy`, `reported_f1` and `reported_dead_share`.
+        The published protocol adds `reported_…`: what its code would report.
         """
         from sgblend_utils.metrics import binary_scores
         from sgblend_utils.probes import dead_units, published_dead_share
@@ -185,24 +163,24 @@ class Sentiment(TextTask):
 
         held_out = "validation" if "validation" in splits else "test"
         probed = ((ids, reviews.real_positions(ids)) for ids in inputs(held_out, PROBED_ROWS))
-        metrics = {
-            "best_epoch": keeper.taken or len(log.rows),
-            **(test := scores("test")),
-            **dead_units(model, probed, model.activation_sites()),
-        }
-        if config.protocol != "published":
-            return metrics
-        reported = test if settings.reported_split == "test" else scores("validation")
-        return metrics | {
-            "reported_split": settings.reported_split,
-            "reported_accuracy": reported["test_accuracy"],
-            "reported_f1": reported["f1"],
-            "reported_dead_share": published_dead_share(model, inputs("train", PUBLISHED_ROWS)),
-        }
+        metrics = {"best_epoch": keeper.taken or len(log.rows), **scores("test")}
+        metrics |= dead_units(model, probed, model.activation_sites())
+        if config.protocol == "published":
+            split = settings.reported_split
+            reported = metrics if split == "test" else scores(split)
+            metrics |= {
+                "reported_split": split,
+                "reported_accuracy": reported["test_accuracy"],
+                "reported_f1": reported["f1"],
+                "reported_dead_share": published_dead_share(model, inputs("train", PUBLISHED_ROWS)),
+            }
+        return metrics
 
 
 def positive_probability(model: Any, batches: Any) -> np.ndarray:
     """(N,) probabilities of a positive review, in the order of the data."""
+    from scipy.special import expit
+
     logits = np.zeros(len(batches.reviews))
     for index, (_, members) in enumerate(batches.batches):
         predicted = np.asarray(model.predict_on_batch(batches[index][0]))
@@ -217,7 +195,8 @@ SOURCE = Source(
 )
 TASKS = [
     Sentiment(
-        name, SOURCE, stored_presets(name, SentimentSettings), labels=("negative", "positive")
+        *(name, SOURCE, stored_presets(name, SentimentSettings), reviews.mini_digest),
+        labels=("negative", "positive"),
     )
     for name in ("imdb", "imdb_bert")
 ]

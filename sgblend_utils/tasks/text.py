@@ -1,7 +1,5 @@
 """What the translation and the sentiment tasks share: settings, switches, early stopping."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The one training loop: seed, data, model, `fit` with checkpoints, evaluation, record."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import importlib
@@ -12,43 +10,45 @@ import re
 import resource
 import statistics
 import subprocess
-import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from sgblend_utils.config import SCHEMA, RunConfig
+from sgblend_utils.data import project_root
 from sgblend_utils.errors import UserError
 from sgblend_utils.probes import ParameterTrajectory
 from sgblend_utils.tasks.callbacks import Checkpoint, EpochLog, WeightKeeper
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """A trained model that can be saved, its record without the key, and files it needs."""
 
     model: keras.Model
     record: dict[str, Any]
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes]
 
 
 @functools.cache
 def prepare_backend() -> None:
     """What every entry (command line, notebook, test) sets alike before a run.
 
-    Dropout's random bits on JAX cost a tenth less in this form.  malloc keeps what is freed, since
-    each training step asks for the same buffers again: with glibc's defaults a tenth to a fifth of
-    a step goes into page faults.
+    Dropout's random bits on JAX cost a tenth less in this form, and what takes a second to compile
+    is kept for other processes.  malloc keeps what is freed, since each training step asks for the
+    same buffers again: with glibc's defaults a tenth to a fifth of a step goes into page faults.
     """
     if keras.backend.backend() == "jax":
-        importlib.import_module("jax").config.update("jax_threefry_partitionable", False)
+        config = importlib.import_module("jax").config
+        config.update("jax_threefry_partitionable", False)
+        if config.jax_compilation_cache_dir is None:
+            config.update("jax_compilation_cache_dir", str(project_root() / "data/cache/xla"))
+            config.update("jax_compilation_cache_max_size", 2**30)  # bytes; what is over goes
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
@@ -100,22 +100,13 @@ class Batches(keras.utils.PyDataset):
 
 
 def train(
-    config: RunConfig,
-    *,
-    verbose: bool = False,
-    checkpoint: Path | None = None,
-    devices: int = 1,
+    config: RunConfig, *, verbose: bool = False, checkpoint: Path | None = None, devices: int = 1
 ) -> Trained:
     """Perform the run that `config` describes; its backend must be the one Keras runs on.
 
-    Args:
-        config: what to do.
-        verbose: print a line per epoch.
-        checkpoint: directory for the state after each epoch; a stopped run goes on from it.
-        devices: accelerators to divide each batch among.
-
-    Raises:
-        UserError: data are missing, the loss is not a number, the checkpoint cannot be used.
+    A stopped run goes on from the state after its last epoch, in the directory `checkpoint`.  Each
+    batch is divided among `devices` accelerators.  A UserError says which data are missing, that
+    the loss is not a number, or that the checkpoint cannot be used.
     """
     prepare_backend()
     began, commit = time.perf_counter(), git_commit()
@@ -137,7 +128,8 @@ def train(
         trajectory = ParameterTrajectory(task.sites(model))
         extra = task.callbacks(config, model, data, log)
         rows = {"history": log.rows, "trajectory": trajectory.values}
-        rows |= next(({"gradients": c.values} for c in extra if hasattr(c, "values")), {})
+        if gradients := [c.values for c in extra if hasattr(c, "values")]:
+            rows["gradients"] = gradients[0]
         keeper = next((c for c in extra if isinstance(c, WeightKeeper)), WeightKeeper())
         saver = Checkpoint(checkpoint, rows, keeper, began, commit)
         done = saver.restore(model)
@@ -158,8 +150,9 @@ def train(
         model.set_weights(weights)
         task.compile(config, model, steps)
     metrics = task.evaluate(config, model, data, log, keeper)
-    seconds = [row["seconds"] for row in log.rows]
-    deployed = task.deployed(model)
+    seconds, deployed = [row["seconds"] for row in log.rows], task.deployed(model)
+    optional = {"gradients": rows.get("gradients"), "resumed": saver.parts}
+    optional["devices"] = devices if devices > 1 else None
     record = {
         "schema": SCHEMA,
         "config": config.describe(),
@@ -175,34 +168,23 @@ def train(
         **environment(),
         "git_commit": commit,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **{name: value for name, value in optional.items() if value},
     }
-    record |= {"gradients": rows["gradients"]} if "gradients" in rows else {}
-    record |= {"resumed": saver.parts} if saver.parts else {}
-    record |= {"devices": devices} if devices > 1 else {}
     return Trained(deployed, record, data.files)
 
 
 def data_parallel(devices: int) -> Any:
-    """Within it, models are replicated on the first `devices` devices and batches divided.
-
-    Raises:
-        UserError: fewer devices are there, or the backend cannot do this.
-    """
+    """Within it, models are replicated on so many devices and batches divided, which JAX can."""
     if devices < 1:
         raise UserError(f"--devices is {devices}; give a positive whole number.")
     if devices == 1:
         return nullcontext()
     backend = keras.backend.backend()
-    if backend != "jax":
-        raise UserError(
-            f"Keras spreads a run over several devices on JAX, not on {backend}; "
-            "add `--backend jax` or leave out --devices."
-        )
-    there = keras.distribution.list_devices()
+    there = keras.distribution.list_devices() if backend == "jax" else []
     if len(there) < devices:
         raise UserError(
-            f"--devices is {devices} but JAX sees {len(there)} ({', '.join(there)}); "
-            f"ask for at most {len(there)}."
+            f"--devices is {devices} but {backend} can divide a run among {len(there)}; ask for at "
+            "most as many as JAX sees, and add `--backend jax`."
         )
     return keras.distribution.DataParallel(devices=there[:devices]).scope()
 
@@ -214,25 +196,23 @@ def environment() -> dict[str, Any]:
     versions = {"python": platform.python_version(), "keras": keras.__version__}
     versions[backend] = importlib.import_module(backend).__version__
     versions |= {name: version(name) for name in ("numpy", "sentencepiece", "sacrebleu")}
-    processor = platform.processor() or platform.machine()
-    if (cpuinfo := Path("/proc/cpuinfo")).is_file():
-        names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE)
-        processor = names[0].strip() if names else processor
+    info = Path("/proc/cpuinfo")
+    names = re.findall("model name\\s*: (.*)", info.read_text() if info.is_file() else "")
+    processor = next(iter(names), platform.processor() or platform.machine())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if backend == "torch":  # Keras lists no devices for PyTorch
+        devices = [f"cuda:{i}" for i in range(importlib.import_module(backend).cuda.device_count())]
+    else:
+        devices = [name for name in keras.distribution.list_devices() if "cpu" not in name.lower()]
+    # The kernel's own account of this program: `ru_maxrss` begins with that of its parent.
+    status = Path("/proc/self/status")
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text() if status.is_file() else "")
+    used = 1024 * int(peak[1]) if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "peak_rss_bytes": used,
         "versions": versions,
-        "hardware": {"processor": processor, "cores": cores, "accelerators": accelerators()},
+        "hardware": {"processor": processor, "cores": cores, "accelerators": devices},
     }
-
-
-def accelerators() -> list[str]:
-    """Names of the devices other than processors."""
-    if keras.backend.backend() == "torch":  # Keras lists none for PyTorch
-        torch = importlib.import_module("torch")
-        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return [name for name in keras.distribution.list_devices() if "cpu" not in name.lower()]
 
 
 def git_commit() -> str | None:

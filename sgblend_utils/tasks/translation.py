@@ -13,7 +13,7 @@ from sgblend_utils.config import RunConfig, stored_presets
 from sgblend_utils.data.batches import PairBatches
 from sgblend_utils.data.corpus import tokenised_corpus
 from sgblend_utils.data.source import Source
-from sgblend_utils.data.text import BOS, EOS, Words, frame, load_pairs, mini_digest, mini_pairs
+from sgblend_utils.data.text import Words, frame, load_pairs, mini_digest, mini_pairs
 from sgblend_utils.tasks import Loaded
 from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords, taken
 
@@ -54,32 +54,23 @@ class TranslationSettings(TextSettings):
 class PairSplit:
     """The pairs of one split and their ids, closed by EOS and cut to the longest length.
 
-    Attributes:
-        pairs: (source text, target text), in the direction of translation.
-        source, target: rows of ids; targets are opened by BOS.
-        fits: (N,) which pairs were not cut.
+    Pairs that do not fit take no part in training and cross-entropy.
     """
 
-    pairs: Sequence[tuple[str, str]]
+    pairs: Sequence[tuple[str, str]]  # source and target text, in the direction of translation
     source: Sequence[list[int]]
-    target: Sequence[list[int]]
-    fits: np.ndarray
+    target: Sequence[list[int]]  # opened by BOS
+    fits: np.ndarray  # (N,) bool: the pair was not cut, or cut pairs are used
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def where(self, chosen: np.ndarray) -> PairSplit:
-        """The rows that a mask (N,) selects."""
-        rows = np.flatnonzero(chosen)
+    def fitting(self, count: int | None = None) -> PairSplit:
+        """The (first `count`) pairs that fit."""
+        rows = np.flatnonzero(self.fits)[:count]
         parts = ([part[i] for i in rows] for part in (self.pairs, self.source, self.target))
         return PairSplit(*parts, self.fits[rows])  # type: ignore[call-arg]
 
 
 class Translation(TextTask):
     """Encoder-decoder translation (Vaswani et al. 2017)."""
-
-    def mini_digest(self) -> str:
-        return mini_digest()
 
     def pairs(self, config: RunConfig) -> dict[str, list[tuple[str, str]]]:
         """The text of each split; training pairs are shuffled before a subset is taken.
@@ -105,28 +96,20 @@ class Translation(TextTask):
     def tokenizers(self, settings: TranslationSettings, pairs: list[tuple[str, str]]) -> list[Any]:
         """Source and target tokenizer of `pairs`; the same one unless words are untied."""
         both = [text for pair in pairs for text in pair]
-        if settings.word_tokens and settings.untied_embeddings:
-            return [Words.fit(both[side::2], settings.vocabulary) for side in (0, 1)]
-        if settings.word_tokens:
-            return [Words.fit(both, settings.vocabulary)] * 2
-        return [subwords(both, settings)] * 2
+        if not settings.word_tokens:
+            return [subwords(both, settings)] * 2
+        sides = (both[::2], both[1::2]) if settings.untied_embeddings else (both,)
+        return [Words.fit(texts, settings.vocabulary) for texts in sides] * (3 - len(sides))
 
     def encode(self, settings: TranslationSettings, pairs: Any, tokenizers: list[Any]) -> PairSplit:
         """Text pairs as ids."""
-        length = settings.bucket_boundaries[-1]
-        sides, fits = [], np.ones(len(pairs), bool)
-        for side, tokenizer in enumerate(tokenizers):
-            ids = tokenizer.encode([pair[side] for pair in pairs])
-            if settings.fixed_length:
-                rows, whole = frame(ids, length, settings.front_truncation)
-            else:
-                whole = np.array([len(row) < length for row in ids], bool)
-                opening = [BOS] if side else []
-                rows = [[*opening, *row[: length - 1], EOS] for row in ids]
-            sides.append(rows)
-            fits &= whole
-        source, target = sides
-        return PairSplit(pairs, source, target, fits)
+        length = settings.bucket_boundaries[-1] + (not settings.fixed_length)
+        ids = [tokenizer.encode([p[i] for p in pairs]) for i, tokenizer in enumerate(tokenizers)]
+        (source, whole), (target, as_well) = (
+            frame(rows, length, settings.front_truncation) for rows in ids
+        )
+        source = source if settings.fixed_length else [row[1:] for row in source]
+        return PairSplit(pairs, source, target, whole & as_well | settings.front_truncation)
 
     def batches(self, settings: TranslationSettings, rows: PairSplit, seed: Any = None) -> Any:
         """Bucketed batches; without `fixed_length` sources are not opened and lengths differ."""
@@ -145,13 +128,8 @@ class Translation(TextTask):
         pairs = self.pairs(config)
         described: dict[str, Any] = {}
         if settings.memory_mapped:
-            tokenizer, train = tokenised_corpus(
-                self.source,
-                vocabulary=settings.vocabulary,
-                subword_pairs=settings.subword_pairs,
-                max_samples=settings.max_samples,
-                seed=SUBSET_SEED,
-            )
+            sizes = (settings.vocabulary, settings.subword_pairs, settings.max_samples)
+            tokenizer, train = tokenised_corpus(self.source, *sizes, SUBSET_SEED)
             tokenizers = [tokenizer] * 2
             batches = self.batches(settings, train, config.seed)
             described = {"train_pairs": len(train), "train_pairs_too_long": batches.dropped}
@@ -165,21 +143,15 @@ class Translation(TextTask):
             tokenizers = self.tokenizers(settings, counted)
         splits = {}
         for name, rows in pairs.items():
-            split = self.encode(settings, rows, tokenizers)
-            kept = np.ones(len(split), bool) if settings.front_truncation else split.fits
-            described[f"{name}_pairs"] = len(split)
-            described[f"{name}_pairs_too_long"] = int((~kept).sum())
-            splits[name] = split
+            splits[name] = split = self.encode(settings, rows, tokenizers)
+            described[f"{name}_pairs"] = len(rows)
+            described[f"{name}_pairs_too_long"] = int((~split.fits).sum())
         if "train" in splits:
-            batches = self.batches(settings, self.kept(settings, splits["train"]), config.seed)
-        validation = self.batches(settings, self.kept(settings, splits["validation"]))
+            batches = self.batches(settings, splits["train"].fitting(), config.seed)
+        validation = self.batches(settings, splits["validation"].fitting())
         described["vocabularies"] = [len(tokenizer) for tokenizer in tokenizers]
         files = subword_files(tokenizers[0])
         return Loaded(batches, validation, splits, described, tokenizers, files)
-
-    def kept(self, settings: TranslationSettings, rows: PairSplit) -> PairSplit:
-        """What training and scores see: whole pairs, or with `front_truncation` cut ones too."""
-        return rows if settings.front_truncation else rows.where(rows.fits)
 
     def build(self, config: RunConfig, data: Loaded) -> Any:
         from sgblend_utils.models.transformer import Transformer, TranslationObjective
@@ -187,16 +159,11 @@ class Translation(TextTask):
         settings = config.settings
         source, target = map(len, data.vocabulary)
         sizes = {name: getattr(settings, name) for name in SIZES}
-        sizes |= (
-            {"max_length": settings.bucket_boundaries[-1]} if settings.learned_positions else {}
-        )
-        transformer = Transformer(
-            vocabulary=source,
-            target_vocabulary=target if settings.untied_embeddings else None,
-            activation=config.activation,
-            seed=config.seed,
-            **sizes,
-        )
+        sizes |= {"activation": config.activation, "seed": config.seed}
+        sizes |= {"target_vocabulary": target} if settings.untied_embeddings else {}
+        if settings.learned_positions:
+            sizes["max_length"] = settings.bucket_boundaries[-1]
+        transformer = Transformer(vocabulary=source, **sizes)
         model = TranslationObjective(transformer, settings.label_smoothing)
         model.build()
         return model
@@ -204,11 +171,8 @@ class Translation(TextTask):
     def callbacks(self, config: RunConfig, model: Any, data: Loaded, log: Any) -> list[Any]:
         from sgblend_utils.tasks.callbacks import CheckpointAverage
 
-        settings = config.settings
-        if settings.average == 1:
-            return []
-        steps = settings.epochs * len(data.train)
-        return [CheckpointAverage(settings.average, steps, settings.epochs)]
+        count, epochs = config.settings.average, config.settings.epochs
+        return [CheckpointAverage(count, epochs * len(data.train), epochs)] if count > 1 else []
 
     def deployed(self, model: Any) -> Any:
         return model.transformer
@@ -247,6 +211,6 @@ MULTI30K_SOURCE = Source(
     splits=SPLITS,
 )
 TASKS = [
-    Translation(source.name, source, stored_presets(source.name, TranslationSettings))
+    Translation(source.name, source, stored_presets(source.name, TranslationSettings), mini_digest)
     for source in (WMT14_SOURCE, MULTI30K_SOURCE)
 ]

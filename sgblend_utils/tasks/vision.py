@@ -1,13 +1,10 @@
 """Image classification: CIFAR-10, whose `mini` preset reads the bundled digits instead."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from sgblend_utils import config as c
 from sgblend_utils.config import RunConfig, Settings, stored_presets
@@ -48,29 +45,16 @@ class VisionSettings(Settings):
 class Vision(Task):
     """A residual network (He et al. 2016); the last weights are evaluated once on the test set."""
 
-    def mini_digest(self) -> str:
-        return images.mini_digest()
-
     def load(self, config: RunConfig) -> Loaded:
         settings = config.settings
-        splits = dict(
-            images.load_digits() if config.preset == "mini" else images.load_images(self.source)
-        )
-        size = splits["train"].pixels.shape[1]
-        if settings.pad >= size:
-            raise UserError(
-                f"pad is {settings.pad}; the images have {size} pixels a side, so give less."
-            )
+        mini = config.preset == "mini"
+        splits = dict(images.load_digits() if mini else images.load_images(self.source))
+        if settings.pad >= (size := splits["train"].pixels.shape[1]):
+            raise UserError(f"pad is {settings.pad}; the images have {size} pixels: give less.")
         splits["train"] = images.subset(splits["train"], settings.max_samples)
         classes = int(splits["train"].labels.max()) + 1
-        train = ImageBatches(
-            splits["train"],
-            settings.batch_size,
-            classes,
-            seed=config.seed,
-            pad=settings.pad,
-            mirror=settings.mirror,
-        )
+        drawn = {"seed": config.seed, "pad": settings.pad, "mirror": settings.mirror}
+        train = ImageBatches(splits["train"], settings.batch_size, classes, **drawn)
         validation = ImageBatches(splits["validation"], EVALUATED, classes)
         described = {f"{split}_images": len(rows) for split, rows in splits.items()}
         return Loaded(train, validation, splits, described, classes)
@@ -79,18 +63,10 @@ class Vision(Task):
         from sgblend_utils.models.resnet import ResNet
 
         settings, pixels = config.settings, data.splits["train"].pixels
-        mean, variance = images.pixel_statistics(pixels)
-        return ResNet(
-            settings.model,
-            image_shape=pixels.shape[1:],
-            classes=data.vocabulary,
-            activation=config.activation,
-            width=settings.width,
-            mean=mean,
-            variance=variance,
-            seed=config.seed,
-            precision=settings.precision,
-        )
+        sizes = {"width": settings.width, "precision": settings.precision, "seed": config.seed}
+        sizes |= dict(zip(("mean", "variance"), images.pixel_statistics(pixels), strict=True))
+        sizes |= {"image_shape": pixels.shape[1:], "classes": data.vocabulary}
+        return ResNet(settings.model, activation=config.activation, **sizes)
 
     def optimizer(self, settings: VisionSettings, steps: int, model: Any) -> Any:
         """SGD with Nesterov momentum, or AdamW, with one cycle: up in a line, down in a cosine.
@@ -119,12 +95,10 @@ class Vision(Task):
     def compile(self, config: RunConfig, model: Any, steps: int) -> None:
         import keras
 
-        settings = config.settings
+        of = {"label_smoothing": config.settings.label_smoothing, "from_logits": True}
         model.compile(
-            optimizer=self.optimizer(settings, steps, model),
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=settings.label_smoothing
-            ),
+            optimizer=self.optimizer(config.settings, steps, model),
+            loss=keras.losses.CategoricalCrossentropy(**of),
             metrics=[
                 keras.metrics.CategoricalCrossentropy(name="nll", from_logits=True),
                 keras.metrics.CategoricalAccuracy(name="accuracy"),
@@ -140,16 +114,13 @@ class Vision(Task):
 
         probed = ImageBatches(data.splits["train"], PROBE_BATCH, data.vocabulary)
         whole = min(PROBE_BATCHES, len(data.splits["train"]) // PROBE_BATCH)
-        if whole < 2:
-            return []
         batches = [probed[i] for i in range(whole)]
-        return [GradientProbe(model, model.loss, batches, layer_of)]
+        return [GradientProbe(model, model.loss, batches, layer_of)] if whole > 1 else []
 
     def deployed(self, model: Any) -> Any:
         """What is kept and evaluated computes in float32, as on any machine."""
-        return (
-            model if model.settings["precision"] == "float32" else model.with_precision("float32")
-        )
+        same = model.settings["precision"] == "float32"
+        return model if same else model.with_precision("float32")
 
     def evaluate(
         self, config: RunConfig, model: Any, data: Loaded, log: Any, keeper: Any
@@ -163,27 +134,20 @@ class Vision(Task):
         from sgblend_utils.probes import dead_units
 
         model, test = self.deployed(model), data.splits["test"]
-        robustness: dict[str, dict[str, float]] = {}
+        metrics = classification_scores(test.labels, probabilities(model, test.pixels))
+        metrics["robustness"] = {}
         for kind, strengths in images.CORRUPTIONS.items():
-            robustness[kind] = {}
+            found = {}
             for strength in strengths:
                 corrupted = images.corrupt(test.pixels, kind, strength)
                 hits = probabilities(model, corrupted).argmax(axis=1) == test.labels
-                robustness[kind][str(strength)] = round(float(hits.mean()), 5)
+                found[str(strength)] = round(float(hits.mean()), 5)
+            metrics["robustness"][kind] = found
+            metrics[f"{kind}_accuracy"] = round(float(np.mean(list(found.values()))), 5)
         pixels = data.splits["validation"].pixels[:PROBED_IMAGES]
-        batches = (
-            (part, {"pixels": np.ones(len(part), bool)})
-            for part in np.array_split(pixels, math.ceil(len(pixels) / 100))
-        )
-        return {
-            **classification_scores(test.labels, probabilities(model, test.pixels)),
-            **{
-                f"{kind}_accuracy": round(float(np.mean(list(found.values()))), 5)
-                for kind, found in robustness.items()
-            },
-            "robustness": robustness,
-            **dead_units(model, batches, model.activation_sites()),
-        }
+        parts = np.array_split(pixels, math.ceil(len(pixels) / 100))
+        batches = ((part, {"pixels": np.ones(len(part), bool)}) for part in parts)
+        return metrics | dead_units(model, batches, model.activation_sites())
 
 
 def layer_of(path: str) -> str:
@@ -193,6 +157,8 @@ def layer_of(path: str) -> str:
 
 def probabilities(model: Any, pixels: np.ndarray) -> np.ndarray:
     """(N, H, W, C) -> (N, classes), rows summing to one."""
+    from scipy.special import softmax
+
     logits = model.predict(pixels, batch_size=EVALUATED, verbose=0)
     return softmax(np.asarray(logits, "float64"), axis=1)
 
@@ -207,6 +173,7 @@ TASKS = [
             splits=("train", "test"),
         ),
         stored_presets("cifar10", VisionSettings),
+        images.mini_digest,
         labels=(
             *("airplane", "automobile", "bird", "cat", "deer"),
             *("dog", "frog", "horse", "ship", "truck"),

@@ -11,7 +11,7 @@ import numpy as np
 import sympy as sp
 
 from sgblend_utils.errors import UserError
-from sgblend_utils.zoo import GELU_FORMS, ZOO, choose, split_spec
+from sgblend_utils.zoo import ZOO, checked, split_spec
 
 x, alpha, beta, gamma = symbols = sp.symbols("x alpha beta gamma", real=True)
 
@@ -22,7 +22,6 @@ def logistic(z: sp.Expr) -> sp.Expr:
 
 
 def normal_cdf(z: sp.Expr) -> sp.Expr:
-    """The distribution function of the standard normal."""
     return (1 + sp.erf(z / sp.sqrt(2))) / 2
 
 
@@ -37,63 +36,49 @@ _FUNCTIONS = {
 
 def expression(spec: str) -> sp.Expr:
     """An activation with its options in the symbol x, and alpha, beta and gamma if it has them."""
-    name, options = split_spec(spec)
-    row = ZOO[choose("activation", name, ZOO)]
+    row, options = checked(spec)
     learned = {s.name: s for s in symbols if s.name in row.parameters}
     return row.evaluate(_FUNCTIONS, x=x, **{**options, **learned})
 
 
 def sgblend(form: str = "erf") -> sp.Expr:
     """SG-Blend with a form of GELU."""
-    return expression(f"sgblend(gelu={choose('GELU form', form, GELU_FORMS)})")
+    return expression(f"sgblend(gelu={form})")
 
 
+# Name -> expression in x (and alpha, beta, gamma where the function learns them).
 EXPRESSIONS: dict[str, sp.Expr] = {
     **{name: expression(name) for name in ZOO},
     "sgblend_sigmoid": sgblend("sigmoid"),
     "gelu_tanh": sgblend("tanh").subs(alpha, 0),
     "gelu_sigmoid": sgblend("sigmoid").subs(alpha, 0),
 }
-"""Name -> expression in x (and alpha, beta, gamma where the function learns them)."""
-
+# Name -> points where the first or second derivative jumps; the others are smooth.
 KINKS = {name: row.kinks for name, row in ZOO.items() if row.kinks}
-"""Name -> points where the first or second derivative jumps; the others are smooth."""
-
-PARAMETERS = {
-    name: tuple(s.name for s in symbols[1:] if s in formula.free_symbols)
-    for name, formula in EXPRESSIONS.items()
-}
-"""Name -> the parameters its expression has."""
 
 
 @functools.cache
-def _compiled(spec: str, order: int):
+def _compiled(spec: str, order: int, by: sp.Symbol):
     formula = EXPRESSIONS[spec] if spec in EXPRESSIONS else expression(spec)
-    names = {s.name for s in formula.free_symbols - {x}}
-    derivative = formula.diff(x, order) if order else formula
-    return sp.lambdify(symbols, derivative, modules=["scipy", "numpy"], cse=True), names
+    derivative = sp.lambdify(symbols, formula.diff(by, order), ["scipy", "numpy"], cse=True)
+    return derivative, {s.name for s in formula.free_symbols - {x}}
 
 
-def closed_form(spec: str, order: int = 0, **parameters) -> Callable[[np.ndarray], np.ndarray]:
-    """The `order`-th derivative of an activation as a NumPy function of x.
+def closed_form(spec: str, order: int = 0, *, by: sp.Symbol = x, **parameters) -> Callable:
+    """The `order`-th derivative by a symbol as a NumPy function of x; at a kink, its left value.
 
-    Args:
-        spec: key of `EXPRESSIONS`, or a spec of the zoo with options.
-        order: 0, 1, 2, ...; at a kink the value is that of the left side.
-        **parameters: alpha, beta, gamma as numbers or arrays that broadcast against x; the spec's
-            starts otherwise.
-
-    Raises:
-        UserError: unknown name, or a parameter that the activation has not got.
+    `spec` is a key of `EXPRESSIONS`, or a spec of the zoo with options; `parameters` are alpha,
+    beta and gamma as numbers or arrays that broadcast against x, or else where the spec starts.
+    A UserError names a parameter that the activation has not got.
     """
-    function, names = _compiled(spec, order)
+    function, names = _compiled(spec, order, by)
     if extra := sorted(set(parameters) - names):
         raise UserError(f"Activation {spec!r} has no parameter {', '.join(extra)}.")
     values = {**ZOO["sgblend"].parameters, **split_spec(spec)[1], **parameters}
 
     def evaluate(points):
         points = np.asarray(points, dtype=float)
-        result = function(points, values["alpha"], values["beta"], values["gamma"])
+        result = function(points, *(values[symbol.name] for symbol in symbols[1:]))
         shape = np.broadcast_shapes(points.shape, *(np.shape(v) for v in parameters.values()))
         return np.broadcast_to(np.asarray(result, dtype=float), shape)
 
