@@ -192,14 +192,14 @@ def command(arguments: argparse.Namespace) -> None:
 
             print(*map(os.path.relpath, write_report()), sep="\n")
         case "data":
-            from sgblend_utils.data import fetch, source
+            from sgblend_utils.data import source
 
             sources = {task.source.name: task.source for task in tasks.registry().values()}
             chosen = [sources[config.choose("data set", n, sources)] for n in arguments.name]
             if arguments.action == "fetch" and not chosen:
                 raise UserError(f"Say what to fetch: {', '.join(sources)}.")
             for each in chosen if arguments.action == "fetch" else ():
-                fetch.fetch(each, max_rows=arguments.max_rows, revision=arguments.revision)
+                source.fetch(each, max_rows=arguments.max_rows, revision=arguments.revision)
             for each in chosen or sources.values() if arguments.action == "verify" else ():
                 print(source.verify(each))
             if arguments.action != "verify":

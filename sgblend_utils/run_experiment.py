@@ -19,11 +19,9 @@ from sgblend_utils.errors import UserError
 PAPER = {"max_samples": 50_000, "epochs": 10, "batch_size": 64, "d_model": 64, "ff_dim": 128}
 PAPER |= {"num_heads": 2, "num_layers": 2}
 SCORES = {
-    "sound": ("test_accuracy", "bleu", "On the test set: accuracy of the next subword given those "
-              "before it; sacreBLEU of free translations; units dead on the validation set."),
-    "published": ("reported_accuracy", "reported_bleu", "On the tail of the training text, with "
-                  "the reference visible to the decoder: these are no measure of translation."),
-}  # fmt: skip
+    "sound": ["test_accuracy", "bleu"],
+    "published": ["reported_accuracy", "reported_bleu"],
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,6 +49,7 @@ def config_of(arguments: argparse.Namespace, activation: str, seed: int) -> RunC
 def experiment(arguments: argparse.Namespace) -> None:
     """Run every activation with every seed, the first run alone: what stops it stops them all."""
     from sgblend_utils import runs, zoo
+    from sgblend_utils.report import note
     from sgblend_utils.report.experiments import BY_NAME, Experiment, in_units
     from sgblend_utils.report.tables import results_text, to_markdown
 
@@ -66,11 +65,9 @@ def experiment(arguments: argparse.Namespace) -> None:
     frame = frame.assign(dead_share=frame.get("reported_dead_share", frame["dead_share"]))
     chosen = (arguments.task, arguments.protocol, arguments.preset, arguments.backend)
     table = Experiment(*chosen, {}, "", in_units(frame))
-    *columns, meaning = SCORES[arguments.protocol]
-    metrics = [*columns, "dead_share", "epoch_seconds_median"]
+    metrics = [*SCORES[arguments.protocol], "dead_share", "epoch_seconds_median"]
     text = to_markdown(results_text(table, [BY_NAME[name] for name in metrics]))
-    print(f"{table.provenance}; mean ± half of the 95 % interval\n\n{text}\n")
-    print(f"{meaning}\nRecords: {os.path.relpath(root or runs.results_root())}")
+    print(f"{text}\n\n{note(table)}\nRecords: {os.path.relpath(root or runs.results_root())}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sgblend_utils.data import corpus
+from sgblend_utils.data import text
 from sgblend_utils.data.batches import PairBatches
-from sgblend_utils.data.corpus import tokenised_corpus
 from sgblend_utils.data.source import Source
-from sgblend_utils.data.text import BOS, EOS, Subwords, mini_pairs
+from sgblend_utils.data.text import BOS, EOS, Subwords, mini_pairs, tokenised_corpus
 from sgblend_utils.errors import UserError
 
 TEXT = {name: ((name,), "string") for name in ("en", "de")}
@@ -103,7 +102,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(root, monkeypatch):
                 raise KeyboardInterrupt
             return encode(self, texts)
 
-        patch.setattr(corpus, "BATCH_ROWS", 50)
+        patch.setattr(text, "BATCH_ROWS", 50)
         patch.setattr(Subwords, "encode", stop)
         with pytest.raises(KeyboardInterrupt):
             make()
@@ -135,7 +134,7 @@ MEASURE = """
 import json, re, threading, time
 import datasets, numpy as np
 from sgblend_utils.data.batches import PairBatches
-from sgblend_utils.data.corpus import tokenised_corpus
+from sgblend_utils.data.text import tokenised_corpus
 from sgblend_utils.data.source import Source
 fields = {name: ((name,), "string") for name in ("en", "de")}
 source = Source("pairs", "some/pairs", None, "main", fields, ("train",))

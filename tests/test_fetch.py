@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from sgblend_utils.data.fetch import fetch
-from sgblend_utils.data.source import read_table, verify
+from sgblend_utils.data.source import fetch, read_table, verify
 from sgblend_utils.errors import UserError
 from sgblend_utils.tasks import registry
 
@@ -161,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
 # Fetches in one process of its own, as the hub's libraries read HF_ENDPOINT when imported.
 DRIVER = """
 import json, os, sys
-from sgblend_utils.data.fetch import fetch
+from sgblend_utils.data.source import fetch
 from sgblend_utils.errors import UserError
 from sgblend_utils.tasks import registry
 sources = {task.source.name: task.source for task in registry().values()}

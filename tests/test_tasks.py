@@ -20,6 +20,7 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.metrics import classification_scores, published_bleu
 from sgblend_utils.models.resnet import ResNet
 from sgblend_utils.tasks import evaluation, registry, translation
+from sgblend_utils.tasks.callbacks import make_optimizer
 from sgblend_utils.tasks.sentiment import SentimentSettings
 from sgblend_utils.tasks.train import train
 from sgblend_utils.tasks.translation import TranslationSettings
@@ -349,8 +350,7 @@ def test_a_published_run_reports_its_number_beside_the_sound_ones(task):
 
 
 def optimizer(steps, model, **overrides):
-    task = registry()["cifar10"]
-    return task.optimizer(run("cifar10", **overrides).settings, steps, model)
+    return make_optimizer(run("cifar10", **overrides).settings, steps, model)
 
 
 def test_decay_works_as_coupled_decay_does():

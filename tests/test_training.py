@@ -11,7 +11,7 @@ import pytest
 
 from sgblend_utils.config import RunConfig
 from sgblend_utils.models.transformer import Transformer
-from sgblend_utils.tasks.callbacks import BestEpoch, CheckpointAverage, EpochLog, adam
+from sgblend_utils.tasks.callbacks import BestEpoch, CheckpointAverage, EpochLog, make_optimizer
 from sgblend_utils.tasks.train import Batches, train
 
 GIB = 2**30
@@ -115,7 +115,7 @@ def test_dropout_is_the_same_from_the_command_line_and_in_a_notebook():
 
 
 def rates(settings, steps, at):
-    schedule = adam(settings, steps, keras.Sequential())._learning_rate
+    schedule = make_optimizer(settings, steps, keras.Sequential())._learning_rate
     return [float(schedule(step)) for step in at]
 
 
@@ -139,7 +139,7 @@ def test_a_constant_rate_is_plain_adam():
     """The published optimizer: ours with its defaults takes the same steps as Keras's."""
     settings = RunConfig("wmt14", protocol="published", preset="paper").settings
     results = []
-    for make in (lambda m: adam(settings, 9, m), lambda _: keras.optimizers.Adam(1e-4)):
+    for make in (lambda m: make_optimizer(settings, 9, m), lambda _: keras.optimizers.Adam(1e-4)):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         model.set_weights([np.ones((2, 1)), np.zeros(1)])
         model.compile(optimizer=make(model), loss="mse")
@@ -151,7 +151,7 @@ def test_a_constant_rate_is_plain_adam():
 def test_weight_decay_spares_all_but_kernels():
     model = Transformer(20, d_model=8, num_heads=2, ff_dim=16, num_layers=1, activation="sgblend")
     model.build()
-    optimizer = adam(CPU.override({"weight_decay": 0.1}), 10, model)
+    optimizer = make_optimizer(CPU.override({"weight_decay": 0.1}), 10, model)
     optimizer.build(model.trainable_variables)
     decayed = {v.path for v in model.trainable_variables if optimizer._use_weight_decay(v)}
     assert decayed and all(path.endswith("/kernel") for path in decayed)

@@ -4,6 +4,7 @@ A run that was stopped goes on after its last whole epoch and ends bit for bit w
 the checkpoint has weights, optimizer moments, dropout generators and what callbacks gathered.
 """
 
+import dataclasses
 import json
 import math
 import time
@@ -49,20 +50,25 @@ def learning_rate(settings: Any, steps: int) -> Any:
     return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), **peak)
 
 
-def adam(settings: Any, steps: int, model: keras.Model) -> keras.Optimizer:
-    """Adam with the settings' schedule, β₂, clipping and decoupled weight decay of kernels."""
-    options = {"weight_decay": settings.weight_decay, "beta_2": settings.beta_2}
-    options |= {"global_clipnorm": settings.clip or None}
-    return decay_kernels_alone(
-        keras.optimizers.AdamW(learning_rate(settings, steps), **options), model
-    )
+def make_optimizer(settings: Any, steps: int, model: keras.Model) -> keras.Optimizer:
+    """AdamW, or SGD with Nesterov momentum; only kernels are decayed.
 
-
-def decay_kernels_alone(optimizer: keras.Optimizer, model: keras.Model) -> keras.Optimizer:
-    """Spare embeddings, norms, biases and the activations' own parameters from weight decay.
-
-    Decay would pull α, β, γ towards zero, which is a statement about the function.
+    To decay α, β, γ towards zero would be a statement about the function.  `weight_decay` of SGD
+    means the usual one, which adds wd · w to the gradient and so works through the momentum.
+    Keras's takes lr · wd · w away directly: wd / (1 − momentum) makes it the same to first order.
     """
+    values = dataclasses.asdict(settings)
+    ema = values.get("ema", 0.0)
+    options = {"weight_decay": settings.weight_decay, "use_ema": ema > 0, "ema_momentum": ema}
+    rate = learning_rate(settings, steps)
+    if values.get("optimizer") == "sgd":
+        options["weight_decay"] = settings.weight_decay / (1 - settings.momentum) or None
+        options |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
+        optimizer = keras.optimizers.SGD(rate, **options)
+    else:
+        options |= {"beta_2": values.get("beta_2", 0.999)}
+        options |= {"global_clipnorm": values.get("clip") or None}
+        optimizer = keras.optimizers.AdamW(rate, **options)
     if optimizer.weight_decay:
         others = [v for v in model.trainable_variables if v.name != "kernel"]
         optimizer.exclude_from_weight_decay(var_list=others)
@@ -72,8 +78,8 @@ def decay_kernels_alone(optimizer: keras.Optimizer, model: keras.Model) -> keras
 class EpochLog(keras.callbacks.Callback):
     """One row per epoch: losses, validation scores, seconds by the clock and of processor time.
 
-    With the switch for early stopping it stops after `patience` epochs without a lower `val_loss`,
-    from the log, so that a resumed run stops where an uninterrupted one does.
+    With the switch for early stopping it ends training, resumed or not, after `patience` epochs
+    without a lower `val_loss`.
     """
 
     def __init__(self, settings: Any = None):
@@ -119,10 +125,7 @@ class WeightKeeper(keras.callbacks.Callback):
 
 
 class CheckpointAverage(WeightKeeper):
-    """Sum of the weights at `count` evenly spaced updates up to the last of `steps`.
-
-    Their mean is tried at the end (Vaswani et al. 2017, section 6.1).
-    """
+    """Sum of the weights at `count` evenly spaced updates (Vaswani et al. 2017, section 6.1)."""
 
     def __init__(self, count: int, steps: int, epochs: int):
         super().__init__()

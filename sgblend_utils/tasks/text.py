@@ -47,9 +47,9 @@ class TextTask(Task):
     """A task whose model is a Transformer."""
 
     def compile(self, config: c.RunConfig, model: Any, steps: int, **options: Any) -> None:
-        from sgblend_utils.tasks.callbacks import adam
+        from sgblend_utils.tasks.callbacks import make_optimizer
 
-        optimizer = adam(config.settings, steps, model)
+        optimizer = make_optimizer(config.settings, steps, model)
         model.compile(optimizer=optimizer, jit_compile=config.backend != "torch", **options)
 
 

@@ -62,9 +62,8 @@ def prepare_backend() -> None:
 class Batches(keras.utils.PyDataset):
     """The batches of `data.batches` as Keras reads them.
 
-    With several `devices` rows of zeros, which are padding and weigh nothing, are added until
-    their number divides.  On TensorFlow the first two batches differ in shape where any do, since
-    Keras takes a dimension in which these agree as fixed.
+    On TensorFlow the first two differ in shape where any do: Keras takes a dimension in which they
+    agree as fixed.  For several `devices` rows of zeros, which weigh nothing, are added.
     """
 
     def __init__(self, batches: Any, devices: int = 1, **kwargs: Any):
@@ -73,7 +72,6 @@ class Batches(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lay out the batches of `epoch`, as a resumed run must."""
         self.epoch = epoch
         self.batches.set_epoch(epoch)
         self.order = list(range(len(self.batches)))
@@ -90,13 +88,12 @@ class Batches(keras.utils.PyDataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Any:
-        batch = self.batches[self.order[index]]
-        return batch if self.devices == 1 else keras.tree.map_structure(self.fill, batch)
+        def fill(array: np.ndarray) -> np.ndarray:
+            missing = -len(array) % self.devices
+            return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
-    def fill(self, array: np.ndarray) -> np.ndarray:
-        """(rows, ...) -> (rows rounded up, ...)."""
-        missing = -len(array) % self.devices
-        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
+        batch = self.batches[self.order[index]]
+        return batch if self.devices == 1 else keras.tree.map_structure(fill, batch)
 
 
 def train(
@@ -190,7 +187,7 @@ def data_parallel(devices: int) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Peak memory of this process in bytes, versions and hardware; no names, no paths."""
+    """Peak memory in bytes, versions and hardware; no names, no paths."""
     backend = keras.backend.backend()
     # Asked of the module: the distribution may be called tensorflow-cpu.
     versions = {"python": platform.python_version(), "keras": keras.__version__}

@@ -11,9 +11,15 @@ import numpy as np
 from sgblend_utils import config as c
 from sgblend_utils.config import RunConfig, stored_presets
 from sgblend_utils.data.batches import PairBatches
-from sgblend_utils.data.corpus import tokenised_corpus
 from sgblend_utils.data.source import Source
-from sgblend_utils.data.text import Words, frame, load_pairs, mini_digest, mini_pairs
+from sgblend_utils.data.text import (
+    Words,
+    frame,
+    load_pairs,
+    mini_digest,
+    mini_pairs,
+    tokenised_corpus,
+)
 from sgblend_utils.tasks import Loaded
 from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords, taken
 

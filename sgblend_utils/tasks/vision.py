@@ -68,36 +68,17 @@ class Vision(Task):
         sizes |= {"image_shape": pixels.shape[1:], "classes": data.vocabulary}
         return ResNet(settings.model, activation=config.activation, **sizes)
 
-    def optimizer(self, settings: VisionSettings, steps: int, model: Any) -> Any:
-        """SGD with Nesterov momentum, or AdamW, with one cycle: up in a line, down in a cosine.
-
-        `weight_decay` of SGD means the usual one, which adds wd · w to the gradient and so works
-        through the momentum.  Keras's takes lr · wd · w away directly: wd / (1 − momentum) makes
-        it the same to first order in the rate.
-        """
-        import keras
-
-        from sgblend_utils.tasks.callbacks import decay_kernels_alone, learning_rate
-
-        rate, decay = learning_rate(settings, steps), settings.weight_decay
-        average = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
-        if settings.optimizer == "sgd":
-            momentum = {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
-            coupled = decay / (1 - settings.momentum) or None
-            optimizer = keras.optimizers.SGD(rate, weight_decay=coupled, **momentum, **average)
-        else:
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, **average)
-        decay_kernels_alone(optimizer, model)
-        if settings.precision == "mixed_float16":
-            return keras.optimizers.LossScaleOptimizer(optimizer)
-        return optimizer
-
     def compile(self, config: RunConfig, model: Any, steps: int) -> None:
         import keras
 
+        from sgblend_utils.tasks.callbacks import make_optimizer
+
+        optimizer = make_optimizer(config.settings, steps, model)
+        if config.settings.precision == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         of = {"label_smoothing": config.settings.label_smoothing, "from_logits": True}
         model.compile(
-            optimizer=self.optimizer(config.settings, steps, model),
+            optimizer=optimizer,
             loss=keras.losses.CategoricalCrossentropy(**of),
             metrics=[
                 keras.metrics.CategoricalCrossentropy(name="nll", from_logits=True),
