@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sgblend_utils.config import SCHEMA, RunConfig
-from sgblend_utils.runs import read_record, record_path, write_record
+from sgblend_utils.runs import Place, read_record, write_record
 from sgblend_utils.tasks import registry
 
 RENAMED = {
@@ -101,7 +101,7 @@ def migrate(old: Path, new: Path, digests: dict[str, str] | None = None) -> dict
         task = registry()[config.task]
         rows = task.rows_digest(config.preset) if digests is None else digests[config.task]
         made = new_record(record, config, rows)
-        moved[path] = record_path(config, made["key"], new)
+        moved[path] = Place(config, new, made["key"]).record
         moved[path].parent.mkdir(parents=True, exist_ok=True)
         write_record(made, moved[path])
     if old.resolve() == new.resolve():

@@ -45,7 +45,7 @@ import sympy as sp
 
 from sgblend_utils import theory
 from sgblend_utils.activations import SGBlend, SSwish, make_activation
-from sgblend_utils.report.teaser import figure_teaser, teaser_curves
+from sgblend_utils.report.figures import figure_teaser, teaser_curves
 from sgblend_utils.style import activation_style, set_style
 
 set_style()
@@ -117,10 +117,11 @@ plt.show()
 # through. GELU was introduced in just this way, with normal noise alone. SG-Blend learns the noise.
 
 # %%
-from sgblend_utils.theory.expressions import alpha, beta, gamma, logistic, normal_cdf, sgblend, x
+from sgblend_utils.theory import EXPRESSIONS, FUNCTIONS, alpha, beta, gamma, x
 
+logistic, normal_cdf = FUNCTIONS["sigmoid"], FUNCTIONS["Phi"]
 gate = alpha * logistic(beta * x) + (1 - alpha) * normal_cdf(x)
-assert sp.expand(sgblend() - (x * gate - alpha * gamma)) == 0
+assert sp.expand(EXPRESSIONS["sgblend"] - (x * gate - alpha * gamma)) == 0
 density = sp.diff(gate, x)
 mixture = alpha * beta * logistic(beta * x) * (1 - logistic(beta * x))
 mixture += (1 - alpha) * sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
@@ -164,7 +165,8 @@ plt.show()
 # not single out SSwish: $\gamma$ does not occur in $f'$ at all, so SSwish has exactly the symmetry of Swish.
 
 # %%
-f, f_prime = sgblend(), sp.diff(sgblend(), x)
+f = EXPRESSIONS["sgblend"]
+f_prime = sp.diff(f, x)
 assert sp.simplify(gate + gate.subs(x, -x) - 1) == 0
 assert sp.simplify(f - f.subs(x, -x) - x) == 0
 assert sp.simplify(f_prime + f_prime.subs(x, -x) - 1) == 0
@@ -183,14 +185,15 @@ print("f(x) - f(-x) = x  and  f'(x) + f'(-x) = 1, for all α, β, γ")
 # symmetric, and for everything in the ELU and leaky family.
 
 # %%
-names = [n for n in theory.EXPRESSIONS if n != "sgblend_sigmoid"]
-defect = {n: theory.symmetry_defect(theory.closed_form(n), reach=6.0) for n in names}
+names = [n for n in EXPRESSIONS if n != "sgblend_sigmoid"]
+curves = {n: theory.closed_form(n)(grid) for n in names}
+defect = {n: np.abs(curve - curve[::-1] - grid).max() for n, curve in curves.items()}
 shares = pd.DataFrame({"max |f(x) − f(−x) − x|": defect}).round(3) + 0.0
 shares["first-order symmetric"] = ["yes" if d < 1e-9 else "no" for d in defect.values()]
 symmetric = {n for n, d in defect.items() if d < 1e-9}
 assert set(names) - symmetric == {"leaky_relu", "prelu", "elu", "selu", "tanh", "mish", "serf"}
 assert 0.20 < defect["mish"] < 0.21
-softplus = theory.EXPRESSIONS["softplus"]
+softplus = EXPRESSIONS["softplus"]
 assert sp.simplify(sp.exp(softplus - x / 2) - 2 * sp.cosh(x / 2).rewrite(sp.exp)) == 0
 shares.sort_values("max |f(x) − f(−x) − x|", kind="stable")
 
@@ -391,7 +394,8 @@ for value in (0.5, 1.0, 3.0):
     assert abs(theory.lipschitz("swish", beta=value)[1] - swish_slope(steepest)) < 1e-9
     for share in (0.0, 0.3, 1.0):
         largest = theory.curvature_bound("sgblend", alpha=share, beta=value)
-        assert abs(largest - theory.sgblend_curvature_at_zero(share, value)) < 1e-9
+        at_zero = share * value / 2 + (1 - share) * np.sqrt(2 / np.pi)
+        assert abs(largest - at_zero) < 1e-9
 print("Swish minimum", mp.nstr(-W, 6), "at", mp.nstr(-1 - W, 6), end=" · ")
 print("slope", mp.nstr(swish_slope(steepest), 6), "at", mp.nstr(steepest, 6))
 print("GELU  minimum", mp.nstr(gelu[0](place), 6), "at", mp.nstr(place, 6), end=" · ")
@@ -429,8 +433,9 @@ pd.DataFrame(rows).T
 
 # %%
 alphas, betas = np.linspace(0.02, 1, 29), np.linspace(0.3, 4, 33)
-depth = -theory.sgblend_map("depth", alphas, betas)
-slope = theory.sgblend_map("lipschitz", alphas, betas)
+pairs = [[{"alpha": share, "beta": b} for share in alphas] for b in betas]
+depth = np.array([[-theory.minimum("sgblend", **one)[1] for one in row] for row in pairs])
+slope = np.array([[theory.lipschitz("sgblend", **one)[1] for one in row] for row in pairs])
 upper = 1.0998394 * alphas + 1.1289043 * (1 - alphas)
 assert np.all(slope <= upper + 1e-6) and 1.02 < slope.min() < slope.max() < 1.13
 assert 0.92 < depth.max() < 0.93 and 0.065 < depth.min() < 0.075

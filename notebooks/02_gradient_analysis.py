@@ -387,17 +387,17 @@ values, vectors = np.linalg.eigh(matrix)
 vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])
 table = pd.DataFrame(vectors.T.round(2) + 0.0, columns=["α", "β", "γ"])
 table.insert(0, "eigenvalue", [f"{v:.1e}" for v in values])
-assert 4.5e3 < theory.condition_number(matrix) < 5.5e3
+assert 4.5e3 < np.linalg.cond(matrix) < 5.5e3
 assert np.abs(vectors[2, 2]) > 0.9  # the stiff direction is γ
 soft = vectors[:, 0]
 assert soft[0] * soft[1] > 0.4 and abs(soft[2]) < 0.05  # α and β together, same sign
 pair = theory.profiled(matrix)
 tied = pair[0, 1] / np.sqrt(pair[0, 0] * pair[1, 1])
-assert 160 < theory.condition_number(pair) < 168 and abs(tied + 0.988) < 1e-3
-by_sigma = {s: theory.condition_number(theory.fisher_matrix(sigma=s)) for s in (0.5, 1.0, 2.0)}
+assert 160 < np.linalg.cond(pair) < 168 and abs(tied + 0.988) < 1e-3
+by_sigma = {s: np.linalg.cond(theory.fisher_matrix(sigma=s)) for s in (0.5, 1.0, 2.0)}
 assert by_sigma[0.5] > 20 * by_sigma[1.0] > 100 * by_sigma[2.0]
 print("condition number by σ:", {s: round(v) for s, v in by_sigma.items()})
-print(f"without γ, at σ = 1: {theory.condition_number(pair):.0f}, correlation {tied:.3f}")
+print(f"without γ, at σ = 1: {np.linalg.cond(pair):.0f}, correlation {tied:.3f}")
 table
 
 # %% [markdown]
@@ -412,7 +412,8 @@ table
 alphas, betas = np.linspace(0.02, 1, 50), np.linspace(0.3, 4, 75)
 figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
 for axes, form in zip(panels, ("erf", "sigmoid"), strict=True):
-    conditions = np.minimum(theory.condition_map(alphas, betas, gelu=form), 8)
+    matrices = [[theory.fisher_matrix(a, b, gelu=form) for a in alphas] for b in betas]
+    conditions = np.minimum(np.log10(np.linalg.cond(matrices)), 8)
     image = axes.contourf(
         alphas, betas, conditions, levels=np.arange(2, 8.1, 0.5), cmap="cividis", extend="both"
     )
@@ -429,8 +430,8 @@ plt.show()
 
 # %%
 for a in (0.1, 0.5, 1.0):
-    assert theory.condition_number(theory.fisher_matrix(a, 1.702, gelu="sigmoid")) == np.inf
-assert theory.condition_number(theory.fisher_matrix(0.0, 1.0)) == np.inf  # the wall on the left
+    assert np.linalg.cond(theory.fisher_matrix(a, 1.702, gelu="sigmoid")) > 1e13
+assert np.linalg.cond(theory.fisher_matrix(0.0, 1.0)) > 1e13  # the wall on the left
 alike = {}
 for b in (1.25, 1.7, 2.3):  # on the ridges and between them, with the constant taken out
     left_over = theory.profiled(theory.fisher_matrix(0.5, b))

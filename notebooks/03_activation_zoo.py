@@ -97,7 +97,8 @@ plt.show()
 def row(name):
     """What the closed forms say about one activation, as text."""
     low, point = theory.minimum(name), theory.criticality(name)
-    symmetric = theory.symmetry_defect(theory.closed_form(name)) < 1e-9
+    curve = theory.closed_form(name)(grid)
+    symmetric = np.allclose(curve - curve[::-1], grid, rtol=0, atol=1e-9)
     bend, layer = theory.curvature_bound(name), make_activation(name)
     layer.build((None, 512))
     return {
@@ -409,7 +410,8 @@ paths = {key: np.array(values) for key, values in trace.items()}
 
 # %%
 alphas, betas = np.linspace(-1.1, 1.3, 41), np.linspace(-1.3, 3.4, 63)
-conditions = np.minimum(theory.condition_map(alphas, betas), 8)
+matrices = [[theory.fisher_matrix(a, b) for a in alphas] for b in betas]
+conditions = np.minimum(np.log10(np.linalg.cond(matrices)), 8)
 shades = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#222222"]
 colours = dict(zip(LEARNERS, shades, strict=True))
 

@@ -49,6 +49,7 @@ from sgblend_utils.data.batches import ImageBatches
 from sgblend_utils.data.images import CORRUPTIONS, Images, corrupt, crop, flip
 from sgblend_utils.models.resnet import ARCHITECTURES, ResNet
 from sgblend_utils.report.tables import to_markdown
+from sgblend_utils.tasks.callbacks import make_optimizer
 from sgblend_utils.tasks.train import Batches, train
 from sgblend_utils.tasks.vision import probabilities
 
@@ -204,7 +205,7 @@ assert all(np.array_equal(a, b) for a, b in zip(*starts.values(), strict=True))
 # %%
 settings = task.presets["sound", "cpu"]
 steps = settings.epochs * (45_000 // settings.batch_size)
-optimizer = task.optimizer(settings, steps, twin)
+optimizer = make_optimizer(settings, steps, twin)
 schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
 at = np.linspace(0, steps, 81)
 rates = np.array([float(schedule(step)) for step in at])
@@ -234,7 +235,7 @@ network = task.build(config, data)
 variables = network.trainable_variables
 for variable in variables:
     variable.assign(np.ones(variable.shape))
-optimizer = task.optimizer(config.settings, 100, network)
+optimizer = make_optimizer(config.settings, 100, network)
 for _ in range(3):
     optimizer.apply([ops.zeros(v.shape) for v in variables], variables)
 shrunk = {v.path for v in variables if np.max(ops.convert_to_numpy(v)) < 1}

@@ -39,7 +39,6 @@ from sgblend_utils import stats
 from sgblend_utils.data import project_root
 from sgblend_utils.report import claims, digest, experiments, figures, note, tables
 from sgblend_utils.report.experiments import BY_NAME
-from sgblend_utils.report.teaser import figure_teaser, teaser_curves
 from sgblend_utils.style import LABELS, MUTED, activation_style, set_style
 from sgblend_utils.zoo import label
 
@@ -299,8 +298,8 @@ assert set(ledger["outcome"]) <= set(claims.OUTCOMES)
 
 # %%
 for published in (True, False):
-    show_figure(figure_teaser(published))
-    slopes = {name: slope for name, (_, slope) in teaser_curves(published).items()}
+    show_figure(figures.figure_teaser(published))
+    slopes = {name: slope for name, (_, slope) in figures.teaser_curves(published).items()}
     print("published" if published else "exact", digest(pd.DataFrame(slopes)))
 
 # %% [markdown]

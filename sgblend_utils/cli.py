@@ -71,9 +71,13 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def spelled(name: str) -> list[str]:
-    """Hyphens and underscores mean the same."""
-    return sorted({f"--{name}", f"--{name.replace('_', '-')}"})
+def add_options(parser: argparse.ArgumentParser, options: str) -> None:
+    for option in options.split():
+        parser.add_argument(option, **OPTIONS[option])
+    for short in SHORTCUTS if "--set" in options else ():
+        write = f"{short}={{}}".format  # as --set has it
+        names = sorted({f"--{short}", f"--{short.replace('_', '-')}"})  # which mean the same
+        parser.add_argument(*names, dest="set", action="append", type=write, metavar="N")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -81,12 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(perform=command)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     for name, (about, options) in COMMANDS.items():
-        own = commands.add_parser(name, help=about)
-        for option in options.split():
-            own.add_argument(option, **OPTIONS[option])
-        for short in SHORTCUTS if "--set" in options else ():
-            write = f"{short}={{}}".format  # as --set has it
-            own.add_argument(*spelled(short), dest="set", action="append", type=write, metavar="N")
+        add_options(commands.add_parser(name, help=about), options)
     commands.choices["audit"].set_defaults(seeds=[0])
     return parser
 
@@ -99,8 +98,7 @@ def choose_backend(asked: str | None, task: str | None = None) -> str:
     from sgblend_utils.config import BACKENDS, choose
     from sgblend_utils.tasks import task_named
 
-    order = [task_named(task).default_backend] if task else []
-    order += ["jax", "tensorflow", "torch"]
+    order = (task_named(task).default_backend, *BACKENDS) if task else BACKENDS
     installed = (name for name in order if importlib.util.find_spec(name))
     backend = asked or os.environ.get("KERAS_BACKEND") or next(installed, order[0])
     if importlib.util.find_spec(choose("backend", backend, BACKENDS)) is None:
@@ -162,7 +160,6 @@ def sweep(arguments: argparse.Namespace, configs: Sequence[Any]) -> None:
 
 
 def command(arguments: argparse.Namespace) -> None:
-    """Perform one command of `sgblend`."""
     from sgblend_utils import config, runs, tasks, zoo
 
     match arguments.command:
@@ -195,15 +192,15 @@ def command(arguments: argparse.Namespace) -> None:
             from sgblend_utils.data import source
 
             sources = {task.source.name: task.source for task in tasks.registry().values()}
-            chosen = [sources[config.choose("data set", n, sources)] for n in arguments.name]
-            if arguments.action == "fetch" and not chosen:
+            if arguments.action == "fetch" and not arguments.name:
                 raise UserError(f"Say what to fetch: {', '.join(sources)}.")
-            for each in chosen if arguments.action == "fetch" else ():
-                source.fetch(each, max_rows=arguments.max_rows, revision=arguments.revision)
-            for each in chosen or sources.values() if arguments.action == "verify" else ():
-                print(source.verify(each))
-            if arguments.action != "verify":
-                print(source.describe(list(sources.values())))
+            names = [config.choose("data set", name, sources) for name in arguments.name]
+            for each in (chosen := [sources[name] for name in names or sources]):
+                if arguments.action == "fetch":
+                    source.fetch(each, max_rows=arguments.max_rows, revision=arguments.revision)
+                elif arguments.action == "verify":
+                    source.verify(each, each.splits)
+            print(source.describe(chosen))
         case "translate":
             model, subwords = runs.load_model(arguments.run)
             from sgblend_utils.decoding import translate
@@ -215,8 +212,9 @@ def command(arguments: argparse.Namespace) -> None:
             print(activation_costs(zoo.split_list(arguments.activations)).to_string(index=False))
 
 
-def perform(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Exit code of a command: 0, 2 and a sentence on stderr for a UserError, 130 when stopped."""
+    parser = parser or make_parser()
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         arguments = parser.parse_args(argv)
@@ -230,10 +228,6 @@ def perform(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         print(f"{parser.prog}: stopped; the same command goes on from there.", file=sys.stderr)
         return 130
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return perform(make_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -22,17 +22,17 @@ from typing import Any
 
 from sgblend_utils import zoo
 from sgblend_utils.errors import UserError
+from sgblend_utils.zoo import choose
 
 SCHEMA = 2
-BACKENDS = ("tensorflow", "jax", "torch")
+BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def is_number(value: Any, lowest: float = 0, kind: Any = (int, float)) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and value >= lowest
 
 
-def is_count(value: Any) -> bool:
-    return is_number(value, 1, int)
+is_count = functools.partial(is_number, lowest=1, kind=int)
 
 
 def of_kind(wanted: str, valid: Callable[[Any], bool]) -> Callable[..., Any]:
@@ -65,10 +65,7 @@ def one_of(*names: str) -> Any:
 
 
 def switch(meaning: str) -> Any:
-    """A protocol switch, off by default; `meaning` is what happens where it is on, in a sentence.
-
-    The published protocols are presets with their switches on.
-    """
+    """A protocol switch, off by default; `meaning` is what happens where it is on."""
     return flag(False, switch=meaning)
 
 
@@ -78,11 +75,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, list):  # as JSON has it
-                value = tuple(value)
-                object.__setattr__(self, f.name, value)
-            if not f.metadata["valid"](value):
+            if not f.metadata["valid"](value := getattr(self, f.name)):
                 shown = json.dumps(value, default=str)
                 raise UserError(f"{f.name} is {shown}; give {f.metadata['wanted']}.")
 
@@ -90,7 +83,8 @@ class Settings:
         """The settings with other values for some; a UserError names one that does not exist."""
         for name in values:
             choose("setting", name, [f.name for f in dataclasses.fields(self)])
-        return dataclasses.replace(self, **values)
+        tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        return dataclasses.replace(self, **{**values, **tuples})
 
     def differing(self, other: Settings | None = None) -> dict[str, Any]:
         """The values that differ from `other`, by default from the defaults; lists for tuples."""
@@ -101,8 +95,7 @@ class Settings:
         }
 
     @property
-    def switches(self) -> tuple[str, ...]:
-        """The protocol switches that are on."""
+    def switches(self) -> tuple[str, ...]:  # that are on
         return tuple(name for name in switch_meanings(type(self)) if getattr(self, name))
 
 
@@ -113,16 +106,12 @@ def switch_meanings(kind: type[Settings]) -> dict[str, str]:
     }
 
 
-@functools.cache
-def preset_tables() -> dict[str, Any]:
-    return tomllib.loads(resources.files("sgblend_utils").joinpath("presets.toml").read_text())
-
-
 def stored_presets(task: str, kind: type[Settings]) -> dict[tuple[str, str], Settings]:
     """(protocol, preset) -> settings of a task, from `presets.toml`."""
+    every = tomllib.loads(resources.files("sgblend_utils").joinpath("presets.toml").read_text())
 
     def values(name: str) -> dict[str, Any]:
-        own: dict[str, Any] = functools.reduce(dict.get, name.split("."), preset_tables())  # type: ignore[arg-type]
+        own: dict[str, Any] = functools.reduce(dict.get, name.split("."), every)  # type: ignore[arg-type]
         start = values(own["base"]) if "base" in own else {}
         if own.get("all_switches"):
             start = dict.fromkeys(switch_meanings(kind), True)
@@ -130,24 +119,14 @@ def stored_presets(task: str, kind: type[Settings]) -> dict[tuple[str, str], Set
 
     return {
         (protocol, preset): kind().override(values(f"{task}.{protocol}.{preset}"))
-        for protocol, tables in preset_tables()[task].items()
+        for protocol, tables in every[task].items()
         for preset in tables
     }
 
 
-def choose(kind: str, value: str, valid: Any) -> str:
-    """`value` if it is among `valid`; otherwise a UserError that lists them."""
-    if value not in valid:
-        raise UserError(f"Unknown {kind} {value!r}: choose one of {', '.join(valid)}.")
-    return value
-
-
 @dataclass(frozen=True)
 class RunConfig:
-    """One run: what is trained, how, on what, and with which seed.
-
-    A UserError says which name does not exist, or which value is out of its range.
-    """
+    """One run: what is trained, how, on what, and with which seed."""
 
     task: str
     activation: str = "sgblend"  # with options if wished: `sgblend(parameterization=published)`
@@ -161,12 +140,8 @@ class RunConfig:
         presets = self.task_object.presets
         object.__setattr__(self, "activation", zoo.canonical(self.activation))
         choose("protocol", self.protocol, dict.fromkeys(protocol for protocol, _ in presets))
-        if (self.protocol, self.preset) not in presets:
-            have = ", ".join(name for protocol, name in presets if protocol == self.protocol)
-            raise UserError(
-                f"There is no {self.preset} preset of {self.task} in the {self.protocol} protocol; "
-                f"choose one of: {have}."
-            )
+        there = [preset for protocol, preset in presets if protocol == self.protocol]
+        choose(f"{self.protocol} preset of {self.task}", self.preset, there)
         if not is_number(self.seed, 0, int):
             raise UserError(f"The seed is {self.seed}; give a whole number from 0 on.")
         if self.backend is None:
@@ -181,21 +156,14 @@ class RunConfig:
 
     @cached_property
     def settings(self) -> Any:
-        """The preset's settings with the overrides."""
         return self.task_object.presets[self.protocol, self.preset].override(self.overrides)
 
     def describe(self) -> dict[str, Any]:
         """The form in which a record stores this; `settings` are those that are not the default."""
-        return {
-            "task": self.task,
-            "version": self.task_object.version,
-            "protocol": self.protocol,
-            "preset": self.preset,
-            "activation": self.activation,
-            "seed": self.seed,
-            "backend": self.backend,
-            "settings": self.settings.differing(),
-        }
+        names = ("protocol", "preset", "activation", "seed", "backend")
+        described = {"task": self.task, "version": self.task_object.version}
+        described |= {name: getattr(self, name) for name in names}
+        return {**described, "settings": self.settings.differing()}
 
     def key(self, rows: str | None = None) -> str:
         """The run's name: sixteen hex digits; `rows` is the digest of its data, read by default."""

@@ -13,7 +13,7 @@ def is_live() -> bool:
     return "JPY_SESSION_NAME" in os.environ  # which Jupyter's server sets, command-line runs do not
 
 
-def setup(seed: int | None = 0) -> None:
+def setup() -> None:
     """Import Keras without the backend's start-up chatter, seed it, and set the figure style.
 
     For a notebook's first cell, before anything else imports Keras: what a library writes to stderr
@@ -27,8 +27,7 @@ def setup(seed: int | None = 0) -> None:
         import keras
 
         keras.ops.convert_to_numpy(keras.ops.ones(1))  # the first operation wakes the backend
-        if seed is not None:
-            keras.utils.set_random_seed(seed)
+        keras.utils.set_random_seed(0)
     finally:
         os.dup2(saved, 2)
         os.close(saved)
@@ -37,9 +36,7 @@ def setup(seed: int | None = 0) -> None:
     set_style()
 
 
-def side_by_side(
-    branches: Mapping[str, Callable], inputs: int, units: tuple, classes: int, seed: int = 0
-) -> Any:
+def side_by_side(branches: Mapping[str, Callable], inputs: int, units: tuple, classes: int) -> Any:
     """One Keras model of a classifier per activation, from the same initial weights.
 
     The branches share nothing but their input, and the loss is the sum of theirs: with an optimizer
@@ -54,7 +51,7 @@ def side_by_side(
     for label, factory in branches.items():
         for i, width in enumerate((*units, classes)):
             name = f"{label}_dense_{i}" if i < len(units) else f"{label}_logits"
-            initial = keras.initializers.GlorotUniform(seed=seed + i)
+            initial = keras.initializers.GlorotUniform(seed=i)
             dense = keras.layers.Dense(width, kernel_initializer=initial, name=name)
             outputs[label] = dense(outputs[label])
             if i < len(units):

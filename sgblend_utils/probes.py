@@ -158,7 +158,6 @@ class GradientProbe(keras.callbacks.Callback):
         return {v.path: np.array(ops.convert_to_numpy(g)) for v, g in kept if v.name == "kernel"}
 
     def squared_norms(self, gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Squared Euclidean norm of each group of gradients."""
         squares = {k: float(np.square(g, dtype="float64").sum()) for k, g in gradients.items()}
         return pd.Series(squares).groupby(self.group, sort=False).sum().to_dict()
 

@@ -9,41 +9,35 @@ A batch has `batch_size` sentences of the longest length, and more where they ar
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sgblend_utils import cli
 from sgblend_utils.config import RunConfig
 from sgblend_utils.errors import UserError
 
-PAPER = {"max_samples": 50_000, "epochs": 10, "batch_size": 64, "d_model": 64, "ff_dim": 128}
-PAPER |= {"num_heads": 2, "num_layers": 2}
-SCORES = {
-    "sound": ["test_accuracy", "bleu"],
-    "published": ["reported_accuracy", "reported_bleu"],
-}
+PAPER = "max_samples=50000 epochs=10 d_model=64 ff_dim=128 num_heads=2 num_layers=2"
+SCORES = {"sound": ("test_accuracy", "bleu"), "published": ("reported_accuracy", "reported_bleu")}
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("run_experiment", description="The paper's WMT14 experiment.")
-    for name in ("--activations", "--protocol", "--preset", "--seeds", "--backend"):
-        parser.add_argument(name, **cli.OPTIONS[name])
-    for name, value in PAPER.items():
-        parser.add_argument(*cli.spelled(name), type=int, default=value, help=f"default {value}")
+    about = f"The paper's WMT14 experiment: {PAPER} unless others are given."
+    parser = argparse.ArgumentParser("run_experiment", description=about)
+    cli.add_options(parser, "--activations --protocol --preset --seeds --backend --set")
+    parser.add_argument("--batch-size", "--batch_size", type=int, default=64, help="default 64")
     parser.add_argument("--output", type=Path, help="folder for the records")
     parser.set_defaults(activations="sgblend,sswish,silu,gelu,relu", preset="paper")
-    parser.set_defaults(task="wmt14", perform=experiment)
+    parser.set_defaults(task="wmt14", set=PAPER.split(), perform=experiment)
     return parser
 
 
 def config_of(arguments: argparse.Namespace, activation: str, seed: int) -> RunConfig:
     """The run that the options describe: the preset with the paper's seven options over it."""
-    values = {name: getattr(arguments, name) for name in PAPER}
-    if (rows := values.pop("batch_size")) < 1:
+    if (rows := arguments.batch_size) < 1:
         raise UserError(f"batch_size is {rows}; give a positive whole number.")
-    chosen = (arguments.task, activation, arguments.protocol, arguments.preset, seed)
-    values["tokens_per_batch"] = rows * RunConfig(*chosen).settings.bucket_boundaries[-1]
-    return RunConfig(*chosen, values, arguments.backend)
+    config = cli.config_of(arguments, activation, seed)
+    tokens = {"tokens_per_batch": rows * config.settings.bucket_boundaries[-1]}
+    return replace(config, overrides=tokens | config.overrides)
 
 
 def experiment(arguments: argparse.Namespace) -> None:
@@ -70,9 +64,5 @@ def experiment(arguments: argparse.Namespace) -> None:
     print(f"{text}\n\n{note(table)}\nRecords: {os.path.relpath(root or runs.results_root())}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.perform(make_parser(), argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.main(parser=make_parser()))

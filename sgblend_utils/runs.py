@@ -37,9 +37,7 @@ POLL = 0.3  # seconds
 
 
 class Busy(UserError):
-    """Another process is performing the run."""
-
-    exit_code = 75
+    exit_code = 75  # of a process that found another one performing the run
 
 
 def results_root(default: str = "results") -> Path:
@@ -50,12 +48,6 @@ def results_root(default: str = "results") -> Path:
 def models_root(root: Path | None = None) -> Path:
     """Directory of trained models: beside the records, but `data/cache/models` of the checkout."""
     return (root or results_root("cache")) / "models"
-
-
-def record_path(config: RunConfig, key: str, root: Path | None = None) -> Path:
-    activation = re.sub(r"[^\w.]+", "_", config.activation).strip("_")[:80]
-    name = f"{config.preset}-{config.protocol}-{activation}-s{config.seed}-{key}.json"
-    return (root or results_root()) / config.task / name
 
 
 def check_writable(folder: Path) -> None:
@@ -101,12 +93,13 @@ def load_records(root: Path | None = None) -> Any:
 class Place:
     """Where the files of one run lie: its record, a note if it failed, and its model's folder."""
 
-    def __init__(self, config: RunConfig, root: Path | None = None) -> None:
-        self.config, self.key = config, config.key()
+    def __init__(self, config: RunConfig, root: Path | None = None, key: str = "") -> None:
+        self.config, self.key = config, key or config.key()
         self.name = f"{config.task} {config.activation} seed {config.seed}"
-        self.record = record_path(config, self.key, root)
-        self.note = record_path(config, self.key, (root or results_root()) / "failed")
-        self.folder = models_root(root) / self.key
+        activation = re.sub(r"[^\w.]+", "_", config.activation).strip("_")[:80]
+        file = f"{config.preset}-{config.protocol}-{activation}-s{config.seed}-{self.key}.json"
+        store, self.folder = root or results_root(), models_root(root) / self.key
+        self.record, self.note = (at / config.task / file for at in (store, store / "failed"))
 
     def found(self) -> Path | None:
         """The record with this key; its preset may have had another name."""

@@ -33,8 +33,6 @@ def choose(kind: str, value: str, valid: Any) -> str:
 
 @dataclass(frozen=True)
 class Activation:
-    """One row."""
-
     name: str
     label: str
     colour: str

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sgblend_utils.config import RunConfig
-from sgblend_utils.runs import record_path, write_record
+from sgblend_utils.runs import Place, write_record
 
 ROWS = "made up"  # in place of a digest
 THREE = ("relu", "gelu", "sgblend")
@@ -68,7 +68,7 @@ def made_up(config: RunConfig, bleu: float) -> dict[str, Any]:
 
 
 def store(record: dict[str, Any], config: RunConfig, root: Path) -> Path:
-    path = record_path(config, record["key"], root)
+    path = Place(config, root, record["key"]).record
     path.parent.mkdir(parents=True, exist_ok=True)
     write_record(record, path)
     return path

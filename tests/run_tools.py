@@ -61,10 +61,9 @@ def record(config, key="0" * 16, seconds=60.0, **metrics):
 
 def store(config, root=None, **values):
     """Write a made-up record of a run under its own key."""
-    key = config.key()
-    path = runs.record_path(config, key, root)
-    runs.write_record(record(config, key, **values), path)
-    return path
+    place = runs.Place(config, root)
+    runs.write_record(record(config, place.key, **values), place.record)
+    return place.record
 
 
 def use_stub(monkeypatch, **behaviour):

@@ -64,6 +64,7 @@ def fails(capsys, *words):
         (["audit", "wmt14", "--activation", "gleu"], ["'gleu'"]),
         (["translate", "--run", "abc", "Hello."], ["'abc'"]),
         (["data", "fetch", "wmt15"], ["wmt15", "wmt14"]),
+        (["data", "verify", "imdb"], ["sgblend data fetch imdb"]),
         (["data", "fetch"], ["Say what to fetch", "imdb, multi30k, wmt14"]),
     ],
 )
@@ -153,6 +154,8 @@ def test_data_sets_are_listed_once(capsys):
     said = capsys.readouterr().out
     assert all(said.count(name) >= 1 for name in ("wmt14", "multi30k", "imdb", "cifar10"))
     assert "imdb_bert" not in said
+    assert cli.main(["data", "list", "imdb"]) == 0
+    assert "wmt14" not in capsys.readouterr().out
 
 
 def test_the_command_is_installed():

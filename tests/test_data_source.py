@@ -106,10 +106,11 @@ def test_a_damaged_file_is_named_and_kept(root, damage, known):
     path, _ = write(root, ROWS), write(root, ROWS, "train")
     if known:
         write_manifest(path)
-    assert verify(PAIRS).count("4 rows") == 2
+    verify(PAIRS, PAIRS.splits)
+    assert describe([PAIRS]).count("4 rows") == 2
     damage(path)
     before = path.read_bytes()
-    for reader in (lambda: read_table(PAIRS, "test"), lambda: verify(PAIRS)):
+    for reader in (lambda: read_table(PAIRS, "test"), lambda: verify(PAIRS, ["test"])):
         with pytest.raises(UserError, match="damaged") as caught:
             reader()
         assert str(path) in str(caught.value) and "sgblend data fetch pairs" in str(caught.value)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from sgblend_utils.data.source import fetch, read_table, verify
+from sgblend_utils.data.source import describe, fetch, read_table, verify
 from sgblend_utils.errors import UserError
 from sgblend_utils.tasks import registry
 
@@ -289,7 +289,8 @@ def test_a_branch_is_held_to_one_commit_and_present_files_are_kept(run, tmp_path
     assert own.read_bytes() == before
     commits = {name: entry["commit"] for name, entry in manifest(tmp_path, "multi30k").items()}
     assert commits == {"train.parquet": HEAD, "test.parquet": HEAD}
-    assert verify(SOURCES["multi30k"]).count("no digest") == 1
+    verify(SOURCES["multi30k"], SOURCES["multi30k"].splits)
+    assert describe([SOURCES["multi30k"]]).count("no digest") == 1
 
 
 def test_failures_are_one_sentence_and_leave_nothing_behind(run, server, tmp_path):
@@ -319,4 +320,4 @@ def test_a_damaged_file_stops_a_fetch_and_stays(run, tmp_path):
     assert f"{path} is damaged" in run("imdb", tmp_path) and path.read_bytes() == before
     path.rename(tmp_path / "aside")
     assert run("imdb", tmp_path) == [2, 2]
-    assert "no digest" not in verify(SOURCES["imdb"])
+    assert "no digest" not in describe([SOURCES["imdb"]])

@@ -362,7 +362,7 @@ def test_dead_units_are_on_an_axis_that_begins_at_none(multi30k):
 
 def test_the_teaser_shows_three_symmetric_slopes_on_the_papers_range():
     for published, peak in ((True, 1.09984), (False, 1.12890)):  # the published GELU is a Swish
-        figure = report.figure_teaser(published)
+        figure = figures.figure_teaser(published)
         lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 100]
         assert [line.get_label() for line in lines] == ["SG-Blend", "Swish (β = 1)", "GELU"]
         for line in lines:

@@ -8,11 +8,11 @@ import pytest
 from run_tools import starts, store, use_stub
 from scipy import stats
 
-from sgblend_utils import run_experiment as module
-from sgblend_utils import runs
+from sgblend_utils import cli, runs
 from sgblend_utils.config import RunConfig
-from sgblend_utils.run_experiment import config_of, main, make_parser
+from sgblend_utils.run_experiment import config_of, make_parser
 
+OPTIONS = ["max_samples", "epochs", "batch_size", "d_model", "ff_dim", "num_heads", "num_layers"]
 PAPER_LINE = "--max_samples 50000 --epochs 10 --batch_size 64 --d_model 128 --ff_dim 256"
 
 
@@ -23,15 +23,21 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "tensorflow"))
 
 
+def main(words):
+    return cli.main(words, make_parser())
+
+
 def config(*words, activation="gelu", seed=0):
     return config_of(make_parser().parse_args(words), activation, seed)
 
 
 def test_the_defaults_are_the_papers():
-    assert {name: getattr(make_parser().parse_args([]), name) for name in module.PAPER} == {
+    paper = config("--protocol", "published")
+    assert paper.settings.bucket_boundaries == (50,)
+    assert paper.overrides == {
         "max_samples": 50_000,
         "epochs": 10,
-        "batch_size": 64,
+        "tokens_per_batch": 64 * 50,
         "d_model": 64,
         "ff_dim": 128,
         "num_heads": 2,
@@ -40,7 +46,7 @@ def test_the_defaults_are_the_papers():
 
 
 def test_hyphens_and_underscores_mean_the_same():
-    words = [w for name in module.PAPER for w in (f"--{name}", "4")]
+    words = [w for name in OPTIONS for w in (f"--{name}", "4")]
     hyphens = [word.replace("_", "-") for word in words]
     assert words != hyphens
     assert make_parser().parse_args(words) == make_parser().parse_args(hyphens)
@@ -58,14 +64,15 @@ def test_the_papers_example_is_the_paper_preset(protocol):
 
 
 def test_every_option_reaches_the_settings():
-    words = [w for i, name in enumerate(module.PAPER) for w in (f"--{name}", str(20 + i))]
+    words = [w for i, name in enumerate(OPTIONS) for w in (f"--{name}", str(20 + i))]
     settings = config(*words, "--backend", "torch").settings
-    for i, name in enumerate(module.PAPER):
+    for i, name in enumerate(OPTIONS):
         if name != "batch_size":
             assert getattr(settings, name) == 20 + i
     # 22 sentences of the longest bucket, and so at least 22 of any.
     assert settings.tokens_per_batch == 22 * settings.bucket_boundaries[-1]
     assert config("--backend", "torch").backend == "torch"
+    assert config("--set", "clip=0.5").settings.clip == 0.5
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_record_is_plain_json_under_a_name_that_says_what_it_is():
     assert json.loads(path.read_text())["metrics"]["bleu"] == 12.5
     assert path.name == f"mini-sound-gelu-s0-{CONFIG.key()}.json"
     spec = "sgblend(parameterization=published, alpha_bounds=[0,1], trainable_parameters=[alpha])"
-    name = runs.record_path(RunConfig("multi30k", spec), KEY).name
+    name = runs.Place(RunConfig("multi30k", spec), key=KEY).record.name
     assert name.startswith("mini-sound-sgblend_alpha_bounds_0_1_parameterization_published_")
     assert not set(name) & set("()[], =/'") and len(name) < 150
 

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 from sgblend_utils import theory
 from sgblend_utils.errors import UserError
-from sgblend_utils.theory.expressions import EXPRESSIONS, x
+from sgblend_utils.theory import EXPRESSIONS, x
 from sgblend_utils.zoo import ZOO
 
 SMOOTH = [name for name in EXPRESSIONS if name not in theory.KINKS]
@@ -63,12 +63,10 @@ def test_unknown_names_and_parameters_are_refused():
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_which_activations_are_half_the_identity_plus_an_even_function(name):
-    defect = theory.symmetry_defect(theory.closed_form(name))
+    points, f = np.linspace(0.0, 12.0, 4801), theory.closed_form(name)
+    defect = np.abs(f(points) - f(-points) - points).max()
     assert (defect < 1e-12) == (name in SYMMETRIC)
-
-
-def test_mish_misses_the_symmetry_by_a_fifth():
-    assert theory.symmetry_defect(theory.closed_form("mish")) == pytest.approx(0.2034, abs=1e-4)
+    assert name != "mish" or defect == pytest.approx(0.2034, abs=1e-4)
 
 
 @given(alpha=shares, beta=slopes, gamma=st.floats(-2, 2), point=st.floats(-8, 8))
@@ -140,7 +138,7 @@ def test_sgblend_is_never_steeper_than_the_mean_of_its_parents(alpha, beta):
 @given(alpha=shares, beta=slopes)
 def test_the_largest_curvature_of_sgblend_is_at_zero(alpha, beta):
     bound = theory.curvature_bound("sgblend", alpha=alpha, beta=beta)
-    assert bound == pytest.approx(theory.sgblend_curvature_at_zero(alpha, beta), abs=1e-9)
+    assert bound == pytest.approx(alpha * beta / 2 + (1 - alpha) * np.sqrt(2 / np.pi), abs=1e-9)
 
 
 def test_functions_whose_slope_jumps_have_unbounded_curvature():
@@ -151,12 +149,6 @@ def test_functions_whose_slope_jumps_have_unbounded_curvature():
         "selu",
         "hard_silu",
     }
-
-
-def test_maps_agree_with_single_values():
-    depth = theory.sgblend_map("depth", [0.25, 1.0], [1.0, 2.0, 3.0])
-    assert depth.shape == (3, 2)
-    assert depth[1, 1] == pytest.approx(theory.minimum("silu")[1] / 2)
 
 
 @pytest.mark.parametrize("order", [0, 1])
@@ -351,14 +343,14 @@ def test_the_fisher_matrix_is_the_mean_outer_product():
 
 def test_alpha_cannot_be_identified_where_both_branches_are_one_swish():
     matrix = theory.fisher_matrix(0.5, 1.702, 0.3, gelu="sigmoid")
-    assert theory.condition_number(matrix) == np.inf
+    assert np.linalg.cond(matrix) > 1e13
     assert theory.profiled(matrix)[0, 0] == pytest.approx(0.0, abs=1e-15)
     assert theory.alpha_signal(1.702, gelu="sigmoid") == pytest.approx(0.0, abs=1e-8)
     assert 0 < theory.alpha_signal(1.702) < 0.01  # nearly so for the exact GELU
 
 
 def test_beta_cannot_be_identified_without_the_swish_branch():
-    assert theory.condition_number(theory.fisher_matrix(0.0, 1.0)) == np.inf
+    assert np.linalg.cond(theory.fisher_matrix(0.0, 1.0)) > 1e13
 
 
 def test_profiling_gamma_is_projecting_out_the_constant():
@@ -368,13 +360,6 @@ def test_profiling_gamma_is_projecting_out_the_constant():
     expected = (centred * w) @ centred.T
     own = theory.profiled(theory.fisher_matrix(0.4, 0.8, 0.3))
     np.testing.assert_allclose(own, expected, atol=1e-12)
-
-
-def test_condition_map_is_laid_out_beta_by_alpha():
-    grid = theory.condition_map([0.2, 0.9], [0.5, 1.0, 2.0])
-    assert grid.shape == (3, 2)
-    single = np.log10(theory.condition_number(theory.fisher_matrix(0.9, 0.5)))
-    assert grid[0, 1] == pytest.approx(single)
 
 
 def test_expressions_are_written_in_one_variable():

@@ -232,7 +232,6 @@ class ChannelPReLU(keras.layers.PReLU):
 
 @_registered
 def serf(x):
-    """Serf: x erf(softplus(x)) (Nag et al. 2021)."""
     return x * ops.erf(ops.softplus(x))
 
 

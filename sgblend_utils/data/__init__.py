@@ -16,8 +16,7 @@ def project_root() -> Path:
 
 def data_root() -> Path:
     """Folder of the real data: `$SGBLEND_DATA`, else `data/cache`.  It need not exist yet."""
-    chosen = os.environ.get("SGBLEND_DATA")
-    return Path(chosen).expanduser() if chosen else project_root() / "data" / "cache"
+    return Path(os.environ.get("SGBLEND_DATA") or project_root() / "data" / "cache").expanduser()
 
 
 @contextmanager

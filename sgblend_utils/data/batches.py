@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class BucketedBatches(Batches):
     `lengths` and `take(row numbers)`.  Without a `seed` their order is kept within a bucket.
     """
 
+    sides: ClassVar[Any]  # method: rows of ids, and how many a row has more than the width
     _: KW_ONLY
     tokens_per_batch: int  # padded positions
     bucket_boundaries: Sequence[int]  # rows longer than the last are in no batch, but in `dropped`
@@ -50,10 +51,6 @@ class BucketedBatches(Batches):
         self.bucket = np.searchsorted(self.bucket_boundaries, np.max(lengths, axis=0))
         self.dropped = int((self.bucket == len(self.bucket_boundaries)).sum())
         self.set_epoch(0)
-
-    def sides(self) -> list[tuple[Any, int]]:
-        """Rows of ids, and how many ids of a row are more than the width has room for."""
-        raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
         seeds = None if self.seed is None else [self.seed, epoch]
@@ -84,17 +81,15 @@ class PairBatches(BucketedBatches):
     target: Any
     _: KW_ONLY
     rows_weighted: bool = False  # the weights of rows too
-    target_shorter: bool = False  # targets are padded to the width of sources, and then shifted
+    target_shorter: bool = False  # with the first or last id, targets have the width of sources
 
     def sides(self) -> list[tuple[Any, int]]:
-        return [(self.source, 0), (self.target, 1)]
+        return [(self.source, 0), (self.target, 0 if self.target_shorter else 1)]
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         weights, source, target = self.arrays(index)
         target, labels = target[:, :-1], target[:, 1:]
-        if self.target_shorter:
-            target, labels = target[:, :-1], labels[:, :-1]
-        else:  # the last id is no input
+        if not self.target_shorter:  # the last id is no input
             target = np.where(labels == PAD, PAD, target)
         batch = {"source": source, "target": target}, labels
         return (*batch, weights) if self.rows_weighted else batch

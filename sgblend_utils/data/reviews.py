@@ -1,7 +1,4 @@
-"""Film reviews: reading, splitting, encoding.
-
-IMDB has 123 reviews in both training and test data, and its files may be sorted by label.
-"""
+"""Film reviews: reading, splitting, encoding."""
 
 import re
 from dataclasses import dataclass
@@ -56,7 +53,7 @@ def hold_out(reviews: Reviews, share: float) -> tuple[Reviews, Reviews]:
 
 
 def without_repeats(train: Reviews, test: Reviews) -> tuple[Reviews, dict[str, int]]:
-    """Each text of the training reviews once, without those of the test set; what was left out."""
+    """Each training text once, without those of the test set (IMDB: 123); what was left out."""
     texts, seen = list(map(plain_text, train.texts)), set(map(plain_text, test.texts))
     first = {text: row for row, text in reversed([*enumerate(texts)]) if text not in seen}
     in_test = sum(text in seen for text in texts)

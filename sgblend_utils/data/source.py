@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from sgblend_utils.data import atomic_write, data_root, write_atomically
 from sgblend_utils.errors import UserError
+from sgblend_utils.zoo import choose
 
 BATCH_ROWS = 10_000  # read at once
 Stamp = tuple[Path, int, int]  # path, size and time of a file: another one when the file changes
@@ -32,10 +33,7 @@ class Source:
 
     def path(self, split: str) -> Path:
         """The file of a split, which need not exist."""
-        if split not in self.splits:
-            splits = ", ".join(self.splits)
-            raise UserError(f"{self.name} has no split {split!r}: choose one of {splits}.")
-        return data_root() / self.name / f"{split}.parquet"
+        return data_root() / self.name / f"{choose('split', split, self.splits)}.parquet"
 
     def manifest(self) -> dict[str, dict[str, Any]]:
         """What `manifest.json` says of each file, by name; nothing where there is none."""
@@ -56,9 +54,8 @@ class Source:
         """The file's stamp, once its bytes are known to be those that the manifest names."""
         path = self.path(split)
         if not path.is_file():
-            raise UserError(
-                f"{path} is missing: run `sgblend data fetch {self.name}`, or set SGBLEND_DATA."
-            )
+            fetch = f"run `sgblend data fetch {self.name}`"
+            raise UserError(f"{path} is missing: {fetch}, or set SGBLEND_DATA.")
         stamp = (path, path.stat().st_size, path.stat().st_mtime_ns)
         if self.manifest().get(path.name, {}).get("sha256") not in (None, bytes_digest(stamp)):
             raise self.damaged(path, "its SHA-256 is not the one written down for it")
@@ -117,12 +114,11 @@ def digest_of(rows: Any) -> str:
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
-def verify(source: Source, missing: Iterable[str] = ()) -> str:
-    """`describe` the source, after a check of digests, and that every row can be read."""
-    for split in source.splits:
-        for _ in read_batches(source, split) if split not in missing else ():
+def verify(source: Source, splits: Iterable[str]) -> None:
+    """A UserError if a file is missing, has another digest, or a row that cannot be read."""
+    for split in splits:
+        for _ in read_batches(source, split):
             pass
-    return describe([source])
 
 
 def describe(sources: Iterable[Source]) -> str:
@@ -143,14 +139,11 @@ def describe(sources: Iterable[Source]) -> str:
 
 
 def fetch(source: Source, max_rows: int | None = None, revision: str | None = None) -> None:
-    """Fetch what is missing of a source's files; those already there are checked and kept.
-
-    `max_rows` are the first training rows in the hub's order; 0 is all.
-    """
+    """Fetch the files that are missing, of training the first `max_rows`; check the others."""
     if max_rows is not None and max_rows < 0:
         raise UserError(f"The number of rows must be positive, or 0 for all, not {max_rows}.")
     missing = [split for split in source.splits if not source.path(split).exists()]
-    verify(source, missing)
+    verify(source, [split for split in source.splits if split not in missing])
     train, wanted = source.path("train"), revision or source.revision
     have = source.manifest().get(train.name, {}).get("max_rows", max_rows)
     if "train" not in missing and max_rows not in (None, have):

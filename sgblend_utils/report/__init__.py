@@ -15,7 +15,6 @@ from sgblend_utils.data import atomic_write, project_root, write_atomically
 from sgblend_utils.errors import UserError
 from sgblend_utils.report import audit, claims, figures, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
-from sgblend_utils.report.teaser import figure_teaser
 from sgblend_utils.runs import check_writable
 
 __all__ = ["Experiment", "digest", "experiments", "note", "results_section", "write_report"]
@@ -28,7 +27,7 @@ FIGURES = ("performance", "differences", "parameters", "shapes")
 def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
     """Name, the runs it is made of, and a figure or a table: values, text, line below."""
     for form in ("exact", "published"):
-        yield f"teaser_{form}", "no records", figure_teaser(form == "published")
+        yield f"teaser_{form}", "no records", figures.figure_teaser(form == "published")
     found = experiments(root)
     for one in found:
         for name in FIGURES if len(one.frame) >= FEWEST else ():

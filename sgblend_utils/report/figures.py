@@ -1,4 +1,4 @@
-"""Figures of one experiment.  Titles say what the numbers say and are computed from them."""
+"""Figures of one experiment, with titles computed from its numbers; and the paper's figure 1."""
 
 import math
 import textwrap
@@ -15,7 +15,7 @@ from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
 from sgblend_utils.report.tables import comparable, message, number
 from sgblend_utils.stats import compare, summarise
 from sgblend_utils.style import INK, MUTED, activation_style, set_style
-from sgblend_utils.theory import closed_form
+from sgblend_utils.theory import closed_form, lipschitz
 from sgblend_utils.zoo import label
 
 OURS = "sgblend"
@@ -86,8 +86,7 @@ def figure_performance(experiment: Experiment) -> Figure:
 def figure_differences(experiment: Experiment) -> Figure | None:
     """Each run minus GELU's run with the same seed; None where nothing can be paired."""
     metrics = [m for m in experiment.used("scores") if comparable(experiment, m.name)]
-    tables = {m: compare(experiment.frame, m.name, better=m.better) for m in metrics}
-    tables = {metric: table for metric, table in tables.items() if len(table)}
+    tables = {m: t for m in metrics if len(t := compare(experiment.frame, m.name, better=m.better))}
     return draw(experiment, tables, paired=True) if tables else None
 
 
@@ -148,3 +147,26 @@ def figure_shapes(experiment: Experiment) -> Figure | None:
     figure.legend(axes_grid[0][0].lines[:3], names, loc="outside upper right", ncols=3)
     left = f"{beyond(sites).sum()} of {len(sites)} sites: α outside [0, 1] or β < 0"
     return finish(figure, f"{label(OURS)} left the blend at {left}", experiment.provenance)
+
+
+def teaser_curves(published: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """First derivatives of a fresh SG-Blend, Swish and GELU; `published`: GELU as x s(1.702 x)."""
+    points, form = np.linspace(-5.0, 5.0, 1001), "_sigmoid" if published else ""
+    names = {"sgblend": f"sgblend{form}", "silu": "silu", "gelu": f"gelu{form}"}
+    return {plain: (points, closed_form(name, 1)(points)) for plain, name in names.items()}
+
+
+def figure_teaser(published: bool = False) -> Figure:
+    """The paper's figure 1, which needs no experiment: as published, or with GELU itself."""
+    figure, ((axes,),) = grid(1, 6.4, 3.3)
+    for name, curve in teaser_curves(published).items():
+        axes.plot(*curve, **activation_style(name) | {"marker": ""})
+    axes.lines[1].set_label("Swish (β = 1)")
+    peak = lipschitz("gelu_sigmoid" if published else "gelu")[1]
+    axes.axhline(peak, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.text(-4.9, peak + 0.02, f"largest slope of this GELU: {peak:.3f}", fontsize=10)
+    form = "x σ(1.702 x), as published" if published else "x Φ(x), exact"
+    axes.set(xlabel="x", ylabel="f′(x)", xlim=(-5, 5), ylim=(-0.2, 1.25))
+    axes.set_title(f"First derivatives, GELU = {form}")
+    axes.legend(loc="lower right")
+    return figure

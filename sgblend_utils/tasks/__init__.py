@@ -1,8 +1,4 @@
-"""The tasks, one file each: what is loaded, built, trained with which settings, and evaluated.
-
-Every module of this folder that has a `TASKS` is a part of the registry.  None of them imports
-Keras at its top, so that reports and `--help` need none.
-"""
+"""The tasks: every module here with a list `TASKS`.  None imports Keras before a run needs it."""
 
 import functools
 import importlib
@@ -31,10 +27,9 @@ class Loaded:
 class Task:
     """Base of all tasks.
 
-    Each has four methods of its own: `load(config)` gives `Loaded`, `build(config, data)` the built
-    model, `compile(config, model, steps)` gives it loss and optimizer, and `evaluate(config, model,
-    data, log, keeper)` returns a record's metrics, once the model has the weights that the callback
-    `keeper` chose.
+    Each has `load(config)` -> `Loaded`, `build(config, data)` -> model, `compile(config, model,
+    steps)`, which gives it loss and optimizer, and `evaluate(config, model, data, log, keeper)` ->
+    a record's metrics, with the weights that the callback `keeper` chose.
     """
 
     name: str  # as on the command line

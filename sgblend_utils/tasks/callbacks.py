@@ -1,8 +1,4 @@
-"""What training steps and epochs do beside the loss: schedules, the log, kept weights, checkpoints.
-
-A run that was stopped goes on after its last whole epoch and ends bit for bit where it would have:
-the checkpoint has weights, optimizer moments, dropout generators and what callbacks gathered.
-"""
+"""Optimizers, schedules, the log of epochs, weights that are kept, checkpoints."""
 
 import dataclasses
 import json
@@ -109,7 +105,7 @@ class EpochLog(keras.callbacks.Callback):
 
 
 class WeightKeeper(keras.callbacks.Callback):
-    """Base of callbacks that keep weights: a list of arrays, and how many updates are in them."""
+    """Keeps weights: a list of arrays, and how many updates are in them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,12 +168,12 @@ class BestEpoch(WeightKeeper):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps a run's state after each epoch in one file of `folder`; None keeps nothing.
+    """Keeps a run's whole state after each epoch in one file of `folder`; None keeps nothing.
 
-    `rows` are lists that the other callbacks append to, by name, refilled in place by `restore`;
-    `began` is the `time.perf_counter()` of the start, moved back by what earlier parts took;
-    `commit` is the code's at the start.  `parts` says, for each time the run was resumed, after
-    which epoch, and the earlier commit.
+    A stopped run ends bit for bit where it would have: the file has weights, optimizer moments,
+    dropout generators and `rows`, lists that other callbacks append to.  `began` is the start's
+    `time.perf_counter()`, moved back by what earlier parts took; `parts` says after which epochs
+    the run was resumed, and with which commit it had begun.
     """
 
     def __init__(self, folder: Any, rows: Any, keeper: WeightKeeper, began: float, commit: Any):

@@ -1,7 +1,6 @@
 """What a trained translator is scored on, soundly and as the paper's code scores it.
 
-Most flaws of the published evaluation need no training to be mended.  So every run of the published
-protocol stores all evaluations of the same model, and their differences are the evaluation's alone.
+A published run stores all evaluations of its model: their differences are the evaluation's alone.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ EXAMPLES, SHOWN = 5, ("source", "reference", "output")
 
 
 def decode(model: Any, settings: TranslationSettings, source: Sequence[list[int]]) -> list[Any]:
-    """Free-running translations, as ids without EOS."""
     options = {"beam": settings.beam, "length_penalty": settings.length_penalty}
     sizes = {"bucket_boundaries": settings.bucket_boundaries, "tokens_per_batch": DECODING_TOKENS}
     return translate_ids(model, source, **sizes, **options)
@@ -55,7 +53,6 @@ def per_character(nll_sum: float, rows: PairSplit, whole: Sequence[Sequence[int]
 
 
 def sound(model: Any, task: Any, settings: TranslationSettings, data: Any) -> dict[str, Any]:
-    """The metrics of the sound protocol."""
     test = data.splits["test"]
     # Of the pairs that the cross-entropy is taken over: too long ones are not in the batches.
     scored = test.fitting()
@@ -109,9 +106,8 @@ def token_scores(predicted: np.ndarray, nll: np.ndarray, target: np.ndarray) -> 
 def published(model: Any, task: Any, settings: TranslationSettings, data: Any) -> dict[str, Any]:
     """The metrics of the published protocol.
 
-    `reported_…` are the numbers that the paper's code would print.  `bleu`, `test_…` and `dead_…`
-    mean what they mean in the sound protocol: translations without gold words, on the test set,
-    words alone.  `evaluations` holds the steps between, for `validation` and `test`.
+    `reported_…` are the numbers that the paper's code would print; `bleu`, `test_…` and `dead_…`
+    mean what they mean in `sound`; `evaluations` holds the steps between.
     """
     transformer, tokenizer = model.transformer, data.vocabulary[1]
     evaluations: dict[str, dict[str, Any]] = {}

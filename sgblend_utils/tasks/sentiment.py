@@ -22,8 +22,6 @@ SIZES = ("length", "d_model", "num_heads", "ff_dim", "num_layers", "dropout", "s
 
 @dataclass(frozen=True)
 class SentimentSettings(TextSettings):
-    """Settings of a run, and the switches of the published protocol."""
-
     model: str = c.one_of("small", "bert")
     subword_reviews: int = c.count(6000)  # training reviews that subwords are learned from
     # Longer reviews, in bytes, are left out of these; sentencepiece's own limit, null for none.
@@ -40,7 +38,6 @@ class SentimentSettings(TextSettings):
 
     @property
     def reported_split(self) -> str:
-        """The split whose accuracy the protocol reports."""
         return "validation" if self.validation_reported and self.model == "bert" else "test"
 
     @property
@@ -52,15 +49,12 @@ class SentimentSettings(TextSettings):
 class Sentiment(TextTask):
     """An encoder with one logit: is a review positive?
 
-    The weights are those of the epoch with the lowest validation cross-entropy.  Only with
-    `early_stopping_on_reported_split` they are the last, as Keras's early stopping leaves them.
+    The best epoch's weights are evaluated, by validation cross-entropy; the last ones only with
+    `early_stopping_on_reported_split`, as Keras's early stopping leaves them.
     """
 
     def texts(self, config: RunConfig) -> tuple[dict[str, Any], dict[str, int]]:
-        """The reviews of each split, and what was left out of training.
-
-        Where training watches the test set, no reviews are held out for validation.
-        """
+        """The reviews of each split, and how many were left out of training for which reason."""
         settings, left_out = config.settings, {}
         if config.preset == "mini":
             splits = dict(reviews.mini_reviews())
@@ -70,7 +64,7 @@ class Sentiment(TextTask):
                 train, left_out = reviews.without_repeats(train, test)
             train, validation = reviews.hold_out(train, VALIDATION_SHARE)
             splits = {"train": train, "validation": validation, "test": test}
-        if settings.watched_split == "test":
+        if settings.watched_split == "test":  # then none are held out for validation
             train, held_out = splits["train"], splits.pop("validation")
             labels = np.concatenate([train.labels, held_out.labels])
             splits["train"] = reviews.Reviews(train.texts + held_out.texts, labels)
@@ -123,7 +117,6 @@ class Sentiment(TextTask):
         return model
 
     def compile(self, config: RunConfig, model: Any, steps: int, **options: Any) -> None:
-        """Loss per review, nothing of it from rows that only fill a batch."""
         import keras
 
         of = {"label_smoothing": config.settings.label_smoothing, "from_logits": True}

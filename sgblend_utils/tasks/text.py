@@ -44,8 +44,6 @@ class TextSettings(c.Settings):
 
 
 class TextTask(Task):
-    """A task whose model is a Transformer."""
-
     def compile(self, config: c.RunConfig, model: Any, steps: int, **options: Any) -> None:
         from sgblend_utils.tasks.callbacks import make_optimizer
 
@@ -54,7 +52,6 @@ class TextTask(Task):
 
 
 def subwords(texts: Any, settings: TextSettings, longest: int | None = None) -> Subwords:
-    """A subword tokenizer learned from texts; a UserError if their number is not set."""
     if settings.vocabulary is None:
         raise UserError("Subwords need a number: set vocabulary, for example to 8000.")
     return Subwords.train(texts, settings.vocabulary, longest)
@@ -67,10 +64,6 @@ def subword_files(tokenizer: Any) -> dict[str, bytes]:
 
 def taken(rows: int, settings: Any, what: str) -> int:
     """How many of so many training examples are used; a UserError if there are fewer."""
-    wanted = settings.max_samples or rows
-    if wanted > rows:
-        raise UserError(
-            f"max_samples is {wanted} but there are {rows} training {what} here; "
-            f"ask for at most {rows}."
-        )
+    if (wanted := settings.max_samples or rows) > rows:
+        raise UserError(f"max_samples is {wanted}; ask for at most {rows} training {what}.")
     return wanted

@@ -32,8 +32,6 @@ SIZES = ("d_model", "num_heads", "ff_dim", "num_layers", "gated", "dropout", "sw
 
 @dataclass(frozen=True)
 class TranslationSettings(TextSettings):
-    """Settings of a run, and the switches of the published protocol."""
-
     gated: bool = c.flag(False)  # feed-forward: GEGLU with gelu, SwiGLU with silu, at equal size
     bucket_boundaries: tuple[int, ...] = c.boundaries((50,))
     average: int = c.count(1)  # checkpoints whose mean is tried at the end
@@ -79,10 +77,7 @@ class Translation(TextTask):
     """Encoder-decoder translation (Vaswani et al. 2017)."""
 
     def pairs(self, config: RunConfig) -> dict[str, list[tuple[str, str]]]:
-        """The text of each split; training pairs are shuffled before a subset is taken.
-
-        The files come in blocks by origin, of which `head_of_file` takes the first.
-        """
+        """The text of each split; a subset is drawn at random, since files are in blocks."""
         settings = config.settings
         held_out = SPLITS[1:] if settings.memory_mapped else SPLITS
         if config.preset == "mini":
@@ -108,7 +103,6 @@ class Translation(TextTask):
         return [Words.fit(texts, settings.vocabulary) for texts in sides] * (3 - len(sides))
 
     def encode(self, settings: TranslationSettings, pairs: Any, tokenizers: list[Any]) -> PairSplit:
-        """Text pairs as ids."""
         length = settings.bucket_boundaries[-1] + (not settings.fixed_length)
         ids = [tokenizer.encode([p[i] for p in pairs]) for i, tokenizer in enumerate(tokenizers)]
         (source, whole), (target, as_well) = (
@@ -189,10 +183,6 @@ class Translation(TextTask):
     def evaluate(
         self, config: RunConfig, model: Any, data: Loaded, log: Any, keeper: Any
     ) -> dict[str, Any]:
-        """Test cross-entropy and accuracy, free-running BLEU and chrF, dead units on validation.
-
-        Under the published protocol also what its code would report, and the steps between.
-        """
         from sgblend_utils.tasks import evaluation
         from sgblend_utils.tasks.train import Batches
 

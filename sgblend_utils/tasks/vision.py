@@ -90,7 +90,6 @@ class Vision(Task):
         )
 
     def callbacks(self, config: RunConfig, model: Any, data: Loaded, log: Any) -> list[Any]:
-        """The gradient's norms and noise after each epoch, on as many images for every run."""
         from sgblend_utils.probes import GradientProbe
 
         probed = ImageBatches(data.splits["train"], PROBE_BATCH, data.vocabulary)
@@ -99,18 +98,13 @@ class Vision(Task):
         return [GradientProbe(model, model.loss, batches, layer_of)] if whole > 1 else []
 
     def deployed(self, model: Any) -> Any:
-        """What is kept and evaluated computes in float32, as on any machine."""
         same = model.settings["precision"] == "float32"
         return model if same else model.with_precision("float32")
 
     def evaluate(
         self, config: RunConfig, model: Any, data: Loaded, log: Any, keeper: Any
     ) -> dict[str, Any]:
-        """Scores and robustness on the test set, dead units on validation images.
-
-        `robustness` has the test accuracy by kind and strength of `images.CORRUPTIONS`;
-        `noise_accuracy` and `blur_accuracy` are its means over the strengths.
-        """
+        """Scores, and accuracy by kind and strength of `images.CORRUPTIONS`, on the test set."""
         from sgblend_utils.metrics import classification_scores
         from sgblend_utils.probes import dead_units
 

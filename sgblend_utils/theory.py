@@ -1,28 +1,79 @@
-"""Closed forms behind the activations: shape, signal propagation, identifiability."""
+"""Every activation as a formula: f, f' and f''; shape, signal propagation, identifiability.
+
+Formulas come from the rows of `zoo.ZOO` by SymPy, written so that what SymPy differentiates can be
+evaluated anywhere: the logistic function is (1 + tanh(z/2))/2, whose derivatives neither overflow
+nor divide by zero.
+"""
 
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import sympy as sp
 from numpy.typing import ArrayLike
 from scipy import optimize
 
 from sgblend_utils.errors import UserError
-from sgblend_utils.theory.expressions import EXPRESSIONS, KINKS, closed_form, symbols  # noqa: F401
+from sgblend_utils.zoo import ZOO, checked, split_spec
+
+x, alpha, beta, gamma = symbols = sp.symbols("x alpha beta gamma", real=True)
+FUNCTIONS = {
+    "sigmoid": lambda z: (1 + sp.tanh(z / 2)) / 2,
+    "Phi": lambda z: (1 + sp.erf(z / sp.sqrt(2))) / 2,
+    "softplus": lambda z: sp.log(1 + sp.exp(z)),
+    "where": lambda condition, a, b: sp.Piecewise((a, condition), (b, True)),
+    **{name: getattr(sp, name) for name in ("erf", "exp", "tanh", "sqrt", "pi")},
+}
 
 
-def _kinks(spec: str) -> tuple[float, ...]:
-    return KINKS.get(spec.partition("(")[0], ())
+def expression(spec: str) -> sp.Expr:
+    """An activation with its options in the symbol x, and alpha, beta and gamma if it has them."""
+    row, options = checked(spec)
+    learned = {s.name: s for s in symbols if s.name in row.parameters}
+    return row.evaluate(FUNCTIONS, x=x, **{**options, **learned})
+
+
+# Name -> expression in x (and alpha, beta, gamma where the function learns them).
+EXPRESSIONS: dict[str, sp.Expr] = {
+    **{name: expression(name) for name in ZOO},
+    "sgblend_sigmoid": expression("sgblend(gelu=sigmoid)"),
+    "gelu_tanh": expression("sgblend(gelu=tanh)").subs(alpha, 0),
+    "gelu_sigmoid": expression("sgblend(gelu=sigmoid)").subs(alpha, 0),
+}
+# Name -> points where the first or second derivative jumps; the others are smooth.
+KINKS = {name: row.kinks for name, row in ZOO.items() if row.kinks}
+
+
+@functools.cache
+def _compiled(spec: str, order: int, by: sp.Symbol):
+    formula = EXPRESSIONS[spec] if spec in EXPRESSIONS else expression(spec)
+    derivative = sp.lambdify(symbols, formula.diff(by, order), ["scipy", "numpy"], cse=True)
+    return derivative, {s.name for s in formula.free_symbols - {x}}
+
+
+def closed_form(spec: str, order: int = 0, *, by: sp.Symbol = x, **parameters) -> Callable:
+    """The `order`-th derivative by a symbol as a NumPy function of x; at a kink, its left value.
+
+    `spec` is a key of `EXPRESSIONS`, or a spec of the zoo with options; `parameters` are alpha,
+    beta and gamma as numbers or arrays that broadcast against x, or else where the spec starts.
+    A UserError names a parameter that the activation has not got.
+    """
+    function, names = _compiled(spec, order, by)
+    if extra := sorted(set(parameters) - names):
+        raise UserError(f"Activation {spec!r} has no parameter {', '.join(extra)}.")
+    values = {**ZOO["sgblend"].parameters, **split_spec(spec)[1], **parameters}
+
+    def evaluate(points):
+        points = np.asarray(points, dtype=float)
+        result = function(points, *(values[symbol.name] for symbol in symbols[1:]))
+        shape = np.broadcast_shapes(points.shape, *(np.shape(v) for v in parameters.values()))
+        return np.broadcast_to(np.asarray(result, dtype=float), shape)
+
+    return evaluate
 
 
 # Shape --------------------------------------------------------------------------------------------
-
-
-def symmetry_defect(function: Callable, reach: float = 12.0) -> float:
-    """max |f(x) - f(-x) - x|: zero exactly when f(x) = x/2 + e(x) with an even function e."""
-    points = np.linspace(0.0, reach, 4801)
-    return float(np.max(np.abs(function(points) - function(-points) - points)))
 
 
 def maximum(function: Callable, low: float = -12.0, high: float = 12.0) -> tuple[float, float]:
@@ -58,22 +109,10 @@ def lipschitz(name: str, **parameters) -> tuple[float, float]:
 def curvature_bound(name: str, **parameters) -> float:
     """max |f''|, infinite where f' jumps (ReLU and its relatives)."""
     slope, bend = (closed_form(name, order, **parameters) for order in (1, 2))
-    kinks = np.array(_kinks(name))
+    kinks = np.array(KINKS.get(name.partition("(")[0], ()))
     if np.any(np.abs(slope(kinks + 1e-9) - slope(kinks - 1e-9)) > 1e-6):
         return np.inf
     return maximum(lambda points: np.abs(bend(points)))[1]
-
-
-def sgblend_curvature_at_zero(alpha: float, beta: float) -> float:
-    """f''(0) = alpha beta/2 + (1 - alpha) sqrt(2/pi): the largest curvature for 0 <= alpha <= 1."""
-    return alpha * beta / 2 + (1 - alpha) * np.sqrt(2 / np.pi)
-
-
-def sgblend_map(quantity: str, alphas: ArrayLike, betas: ArrayLike) -> np.ndarray:
-    """`depth` or `place` of the minimum, or `lipschitz`: array (len(betas), len(alphas))."""
-    parts: dict = {"place": (minimum, 0), "depth": (minimum, 1), "lipschitz": (lipschitz, 1)}
-    measure, part = parts[quantity]
-    return np.array([[measure("sgblend", alpha=a, beta=b)[part] for a in alphas] for b in betas])
 
 
 def gelu_error(form: str, order: int = 0) -> tuple[float, float]:
@@ -123,7 +162,8 @@ def moments(name: str, q: float = 1.0, **parameters) -> dict[str, float]:
     The last is E[u f f'] / q and, for smooth f, E[f'^2] + E[f f''].
     """
     value, slope = (closed_form(name, order, **parameters) for order in (0, 1))
-    mean = functools.partial(gaussian_mean, q=q, kinks=_kinks(name))
+    kinks = KINKS.get(name.partition("(")[0], ())
+    mean = functools.partial(gaussian_mean, q=q, kinks=kinks)
     return {
         "mean": mean(value),
         "second": mean(lambda u: value(u) ** 2),
@@ -221,18 +261,6 @@ def fisher_matrix(a=0.5, b=1.0, c=0.0, sigma=1.0, gelu="erf") -> np.ndarray:
 def profiled(matrix: np.ndarray) -> np.ndarray:
     """What is left for (alpha, beta) when gamma, or the next bias, adapts: the Schur complement."""
     return matrix[:2, :2] - np.outer(matrix[:2, 2], matrix[2, :2]) / matrix[2, 2]
-
-
-def condition_number(matrix: np.ndarray) -> float:
-    """Largest over smallest eigenvalue of a symmetric matrix; infinite when singular."""
-    values = np.linalg.eigvalsh(matrix)
-    return np.inf if values[0] <= 1e-13 * values[-1] else float(values[-1] / values[0])
-
-
-def condition_map(alphas: ArrayLike, betas: ArrayLike, gelu: str = "erf") -> np.ndarray:
-    """log10 of the condition number of the 3 x 3 matrix: array (len(betas), len(alphas))."""
-    matrices = [[fisher_matrix(a, b, gelu=gelu) for a in alphas] for b in betas]
-    return np.log10([[condition_number(matrix) for matrix in row] for row in matrices])
 
 
 def alpha_signal(b: float, sigma: float = 1.0, gelu: str = "erf") -> float:
