@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keras import ops
 from scipy import stats
 
-from sgblend_utils.activations import SGBlend, SSwish, Swish, make_activation
+from sgblend_utils.activations import SGBlend, SSwish, Swish, kernels, make_activation
 from sgblend_utils.activations.kernels import blended_gate
 from sgblend_utils.errors import UserError
 from sgblend_utils.theory import closed_form
@@ -221,6 +221,22 @@ def test_half_precision_stays_within_its_rounding(name, dtype):
     for key, value in parameters.items():
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, expected[key].sum() / 16, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.backend
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="blocks are PyTorch's")
+@pytest.mark.parametrize("name", ["swish", "sswish", "sgblend"])
+def test_blocks_change_nothing(monkeypatch, name):
+    layer, x = make_activation(name), np.random.default_rng(0).normal(size=(3, 41))
+    x, upstream = x.astype("float32"), np.cos(np.arange(123.0)).reshape(3, 41)
+    layer.build(x.shape)
+    found = []
+    for block in (2**18, 16):  # one block, and eight of which the last is shorter
+        monkeypatch.setattr(kernels, "BLOCK", block)
+        gradient, parameters = tools.parameter_gradients(layer, x, upstream)
+        found.append([tools.to_numpy(layer(x)), gradient, *parameters.values()])
+    for whole, blocks in zip(*found, strict=True):
+        np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])

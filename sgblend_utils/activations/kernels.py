@@ -13,12 +13,14 @@ import contextlib
 import functools
 import importlib
 import math
+import sys
 
 import keras
 import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
+BLOCK = 2**18  # elements
 _SQRT_HALF, _INV_SQRT_2PI = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
 _TANH_SCALE, _TANH_CUBIC, _SIGMOID_SCALE = math.sqrt(2.0 / math.pi), 0.044715, 1.702
 _ERFC = {"tensorflow": "tensorflow", "jax": "jax.scipy.special", "torch": "torch"}
@@ -112,23 +114,45 @@ def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
     alpha then counts for nothing.
     """
 
-    @ops.custom_gradient
-    def function(x, alpha, beta, gamma):
+    def value(x, alpha, beta, gamma):
         wide, a, b, c = _widen(x, alpha, beta, gamma)
         gate = ops.sigmoid(b * wide)
         if gelu is None:
             result = wide * gate - c
         else:
             result = wide * (a * gate + (1.0 - a) * gelu_gate(wide, gelu)) - a * c
+        return (ops.cast(result, x.dtype),)
 
+    @ops.custom_gradient
+    def function(x, *parameters):
         def grad(*args, upstream=None):
             if upstream is None:  # TensorFlow and JAX pass it alone, PyTorch by name.
                 (upstream,) = args
-            return _gradients(x, alpha, beta, gamma, upstream, gelu, learned)
+            gradients = functools.partial(_gradients, gelu=gelu, learned=learned)
+            return _by_blocks(gradients, parameters, x, upstream)
 
-        return ops.cast(result, x.dtype), grad
+        return _by_blocks(value, parameters, x)[0], grad
 
     return function
+
+
+def _by_blocks(function, parameters, *arrays):
+    """`function(*arrays, *parameters)`, with PyTorch on a CPU in blocks, which stay in cache.
+
+    The first result is put together from the blocks, the others are sums over them.
+    """
+    torch = sys.modules["torch"] if keras.backend.backend() == "torch" else None
+    large = torch and arrays[0].numel() > BLOCK and arrays[0].device.type == "cpu"
+    # Not where the gradient is to be differentiated again, or a graph made of the operations.
+    graph = large and (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    if not large or graph or torch.is_grad_enabled() or any(p.numel() > 1 for p in parameters):
+        return function(*arrays, *parameters)
+    first, sums = torch.empty_like(arrays[0], memory_format=torch.contiguous_format), []
+    for *blocks, part in zip(*(a.reshape(-1).split(BLOCK) for a in (*arrays, first)), strict=True):
+        result, *others = function(*blocks, *parameters)
+        part.copy_(result)
+        sums.append(others)
+    return first, *map(sum, zip(*sums, strict=True))
 
 
 def _widen(*tensors):
@@ -138,7 +162,7 @@ def _widen(*tensors):
     return tuple(ops.cast(tensor, dtype) for tensor in tensors)
 
 
-def _gradients(x, alpha, beta, gamma, upstream, gelu, learned):
+def _gradients(x, upstream, alpha, beta, gamma, gelu, learned):
     """Vector-Jacobian products of `blended_gate` with respect to its four arguments."""
     wide, a, b, c, u = _widen(x, alpha, beta, gamma, upstream)
     gate = ops.sigmoid(b * wide)
@@ -151,10 +175,11 @@ def _gradients(x, alpha, beta, gamma, upstream, gelu, learned):
     d_alpha, d_beta, d_gamma = ops.zeros_like(alpha), ops.zeros_like(beta), ops.zeros_like(gamma)
     if "alpha" in learned or "gamma" in learned:
         total = _sum_to(u, tuple(alpha.shape))
+    scaled = u * wide
     if blended and "alpha" in learned:
-        d_alpha = _sum_to(u * wide * (gate - gelu_part), tuple(alpha.shape)) - c * total
+        d_alpha = _sum_to(scaled * (gate - gelu_part), tuple(alpha.shape)) - c * total
     if "beta" in learned:
-        d_beta = _sum_to(u * wide * bump, tuple(beta.shape)) * (a if blended else 1.0)
+        d_beta = _sum_to(scaled * bump, tuple(beta.shape)) * (a if blended else 1.0)
     if "gamma" in learned:
         d_gamma = -(a * total if blended else total)
     gradients = zip((u * slope, d_alpha, d_beta, d_gamma), (x, alpha, beta, gamma), strict=True)
