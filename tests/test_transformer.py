@@ -55,8 +55,9 @@ def logits(model, source, target):
     return forward(model, {"source": source, "target": target})
 
 
-@backend
-def test_a_target_token_changes_nothing_before_it(model):
+@pytest.mark.parametrize("gated", [pytest.param(False, marks=backend), True])
+def test_a_target_token_changes_nothing_before_it(model, gated):
+    model = make("gelu", gated=True) if gated else model
     source, target = tokens(3, 6), tokens(3, 8, seed=1)
     before = logits(model, source, target)
     for place in range(target.shape[1]):
