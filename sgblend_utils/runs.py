@@ -168,7 +168,9 @@ def load_model(key: str) -> tuple[Any, Any]:
 
     from sgblend_utils.data.text import Subwords
     from sgblend_utils.models.transformer import Transformer
+    from sgblend_utils.tasks.train import prepare_backend
 
+    prepare_backend()
     model = keras.saving.load_model(found[0], custom_objects={"Transformer": Transformer})
     return model, Subwords(subwords.read_bytes())
 

@@ -8,8 +8,6 @@ from sgblend_utils.data.text import Subwords
 from sgblend_utils.errors import UserError
 from sgblend_utils.tasks import Task
 
-SUBWORDS_FILE = "subwords.model"
-
 
 @dataclass(frozen=True)
 class TextSettings(c.Settings):
@@ -59,7 +57,7 @@ def subwords(texts: Any, settings: TextSettings, longest: int | None = None) -> 
 
 def subword_files(tokenizer: Any) -> dict[str, bytes]:
     """The file in which a trained model keeps its subwords; none for words."""
-    return {SUBWORDS_FILE: tokenizer.model} if isinstance(tokenizer, Subwords) else {}
+    return {"subwords.model": tokenizer.model} if isinstance(tokenizer, Subwords) else {}
 
 
 def taken(rows: int, settings: Any, what: str) -> int:

@@ -39,7 +39,7 @@ class Trained(NamedTuple):
 def prepare_backend() -> None:
     """What every entry (command line, notebook, test) sets alike before a run.
 
-    Dropout's random bits on JAX cost a tenth less in this form, and what takes a second to compile
+    Dropout's random bits on JAX cost a tenth less in this form, and what takes a while to compile
     is kept for other processes.  malloc keeps what is freed, since each training step asks for the
     same buffers again: with glibc's defaults a tenth to a fifth of a step goes into page faults.
     """
@@ -49,6 +49,7 @@ def prepare_backend() -> None:
         if config.jax_compilation_cache_dir is None:
             config.update("jax_compilation_cache_dir", str(project_root() / "data/cache/xla"))
             config.update("jax_compilation_cache_max_size", 2**30)  # bytes; what is over goes
+            config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
@@ -190,9 +191,9 @@ def environment() -> dict[str, Any]:
     """Peak memory in bytes, versions and hardware; no names, no paths."""
     backend = keras.backend.backend()
     # Asked of the module: the distribution may be called tensorflow-cpu.
-    versions = {"python": platform.python_version(), "keras": keras.__version__}
-    versions[backend] = importlib.import_module(backend).__version__
-    versions |= {name: version(name) for name in ("numpy", "sentencepiece", "sacrebleu")}
+    versions = {name: version(name) for name in ("keras", "numpy", "sentencepiece", "sacrebleu")}
+    used = importlib.import_module(backend).__version__
+    versions |= {"python": platform.python_version(), backend: used}
     info = Path("/proc/cpuinfo")
     names = re.findall("model name\\s*: (.*)", info.read_text() if info.is_file() else "")
     processor = next(iter(names), platform.processor() or platform.machine())

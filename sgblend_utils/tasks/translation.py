@@ -163,8 +163,7 @@ class Translation(TextTask):
         sizes |= {"target_vocabulary": target} if settings.untied_embeddings else {}
         if settings.learned_positions:
             sizes["max_length"] = settings.bucket_boundaries[-1]
-        transformer = Transformer(vocabulary=source, **sizes)
-        model = TranslationObjective(transformer, settings.label_smoothing)
+        model = TranslationObjective(Transformer(source, **sizes), settings.label_smoothing)
         model.build()
         return model
 
