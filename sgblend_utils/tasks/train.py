@@ -191,9 +191,9 @@ def environment() -> dict[str, Any]:
     """Peak memory in bytes, versions and hardware; no names, no paths."""
     backend = keras.backend.backend()
     # Asked of the module: the distribution may be called tensorflow-cpu.
-    versions = {name: version(name) for name in ("keras", "numpy", "sentencepiece", "sacrebleu")}
-    used = importlib.import_module(backend).__version__
-    versions |= {"python": platform.python_version(), backend: used}
+    versions = {"python": platform.python_version(), "keras": keras.__version__}
+    versions[backend] = importlib.import_module(backend).__version__
+    versions |= {name: version(name) for name in ("numpy", "sentencepiece", "sacrebleu")}
     info = Path("/proc/cpuinfo")
     names = re.findall("model name\\s*: (.*)", info.read_text() if info.is_file() else "")
     processor = next(iter(names), platform.processor() or platform.machine())
