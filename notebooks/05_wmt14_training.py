@@ -221,7 +221,7 @@ print(metrics["bleu_signature"])
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.7))
-left.plot(history["epoch"], history["nll"], color="#777777", ls="--", label="training (dropout on)")
+left.plot(history["epoch"], history["nll"], color="#777777", ls="--", label="training")
 left.plot(history["epoch"], history["val_nll"], color="#D55E00", label="validation")
 left.set(title="cross-entropy", xlabel="epoch", ylabel="nats per token", ylim=(0, None))
 left.legend()
