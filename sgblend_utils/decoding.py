@@ -22,9 +22,9 @@ class Search(keras.Model):
     def __init__(self, transformer: Transformer, length: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.transformer, self.length = transformer, length
-
-    def build(self, input_shape: Any = None) -> None:
-        """Nothing of its own to create."""
+        for layer in self._flatten_layers():
+            # The transformer is built.  JAX would compile each operation of a first call by itself.
+            layer.built = True
 
 
 def search_model(transformer: Transformer, kind: type[Search], *arguments: Any) -> Any:

@@ -328,6 +328,7 @@ def test_onnx_export_keeps_outputs(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+@pytest.mark.slow
 def test_import_and_use_without_tensorflow():
     """In a Python that cannot import TensorFlow, the layers work on JAX."""
     code = """

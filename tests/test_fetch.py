@@ -228,6 +228,7 @@ def manifest(root, name):
     return json.loads((root / name / "manifest.json").read_text())["files"]
 
 
+@pytest.mark.slow
 def test_a_broken_fetch_is_given_again_and_ends_in_the_same_files(run, server, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run("wmt14", whole, max_rows=0) == [250, 30, 20]

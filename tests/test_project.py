@@ -213,6 +213,7 @@ assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_works_on_jax_without_tensorflow():
     names = [name_of(path) for path in MODULES if name_of(path) != "sgblend_utils.run_experiment"]
     environ = {**os.environ, "KERAS_BACKEND": "jax"}

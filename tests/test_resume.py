@@ -149,6 +149,7 @@ def change_note(folder, **changes):
     np.savez(folder / FILE, **{**arrays, "note": np.array(json.dumps(note))})
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_with_the_remedy(stopped, monkeypatch):
     whole = (stopped / FILE).read_bytes()
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail())
@@ -184,6 +185,7 @@ def test_only_whole_states_are_kept(tmp_path, monkeypatch):
     assert rows == [0.1]
 
 
+@pytest.mark.slow
 def test_the_commit_is_that_of_the_start(monkeypatch):
     """A commit made while a run trains must not be credited with it."""
     commits = iter(["before", "meanwhile", "after"])

@@ -120,6 +120,7 @@ def begin_sweep(log):
     return sweep, [int(start[2]) for start in starts(log)]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_sweep_and_its_runs_at_once(log):
     sweep, children = begin_sweep(log)
     assert len(children) == 2 and all(map(alive, children))

@@ -428,6 +428,7 @@ def short_run(tiny_images):
 
 
 @pytest.mark.backend
+@pytest.mark.slow
 def test_the_record_of_an_image_run_and_its_model_agree(short_run, tmp_path):
     splits, config = short_run
     trained = train(config)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from sgblend_utils import style
 from sgblend_utils.zoo import ZOO
 
@@ -22,6 +24,7 @@ def test_every_activation_has_its_own_look():
     assert (spec["color"], spec["label"]) == (style.PALETTE["sgblend"], "SG-Blend (gelu=tanh)")
 
 
+@pytest.mark.slow
 def test_setup_is_silent_and_leaves_stderr_open():
     code = (
         "from sgblend_utils.notebook import setup; setup(); import os; os.write(2, b'still here')"

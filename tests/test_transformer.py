@@ -249,6 +249,7 @@ def test_the_objective_counts_no_padding(model):
     np.testing.assert_allclose(narrow, wide, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_of_several_widths_are_all_read():
     """Many narrow batches and few wide ones: training runs, and the mean is over every token."""
     lengths = [4] * 40 + [10] * 4
