@@ -167,8 +167,8 @@ def load_model(key: str) -> tuple[Any, Any]:
     import keras
 
     from sgblend_utils.data.text import Subwords
+    from sgblend_utils.models import prepare_backend
     from sgblend_utils.models.transformer import Transformer
-    from sgblend_utils.tasks.train import prepare_backend
 
     prepare_backend()
     model = keras.saving.load_model(found[0], custom_objects={"Transformer": Transformer})
@@ -299,14 +299,15 @@ def status(configs: Iterable[RunConfig], *, workers: int = 1, root: Path | None 
         if place.found():
             counts["done"] += 1
             continue
+        state = "left"
         try:
             with place.claim() if place.folder.exists() else nullcontext():
-                state = "failed" if place.note.exists() else "left"
+                if place.note.exists():
+                    state = "failed"
+                    notes.append(f"{place.name}: {read_record(place.note)['reason']}")
         except Busy:
             state = "running"
         counts[state] += 1
-        if state == "failed":
-            notes.append(f"{place.name}: {read_record(place.note)['reason']}")
         config = place.config.describe()  # the time is that of others in activation and seed
         same = {name: config[name] for name in ("activation", "seed")}
         like = [record for record in records if record["config"] | same == config]

@@ -175,7 +175,7 @@ def _gradients(x, upstream, alpha, beta, gamma, gelu, learned):
     d_alpha, d_beta, d_gamma = ops.zeros_like(alpha), ops.zeros_like(beta), ops.zeros_like(gamma)
     if "alpha" in learned or "gamma" in learned:
         total = _sum_to(u, tuple(alpha.shape))
-    scaled = u * wide
+    scaled = u * wide if {"alpha", "beta"} & set(learned) else None
     if blended and "alpha" in learned:
         d_alpha = _sum_to(scaled * (gate - gelu_part), tuple(alpha.shape)) - c * total
     if "beta" in learned:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from sgblend_utils.errors import UserError
+
 
 def project_root() -> Path:
     """The checkout this package is installed from, or the current folder if it is not from one."""
@@ -29,6 +31,13 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
+
+
+def taken(max_samples: int | None, there: int, what: str) -> int:
+    """How many of so many training examples are used; a UserError if there are fewer."""
+    if (max_samples or 0) > there:
+        raise UserError(f"max_samples is {max_samples}; ask for at most {there} {what}.")
+    return max_samples or there
 
 
 def write_atomically(path: Path, content: bytes) -> None:

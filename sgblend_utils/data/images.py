@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from sgblend_utils.data import taken
 from sgblend_utils.data.source import Source, Stamp, digest_of, read_table
-from sgblend_utils.errors import UserError
 
 VALIDATION = 5000
 CORRUPTIONS: dict[str, tuple[float, ...]] = {
@@ -77,9 +77,7 @@ def mini_digest() -> str:
 
 def subset(images: Images, rows: int | None) -> Images:
     """`rows` of the images with each class in its share, or all; a UserError if there are fewer."""
-    if rows is not None and rows > len(images):
-        raise UserError(f"max_samples is {rows}; ask for at most {len(images)} images.")
-    return images if rows is None else held_out(images, rows)[1]
+    return images if rows is None else held_out(images, taken(rows, len(images), "images"))[1]
 
 
 def pixel_statistics(pixels: np.ndarray) -> tuple[list[float], list[float]]:

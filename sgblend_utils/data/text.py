@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import sentencepiece
 
-from sgblend_utils.data import data_root, project_root, write_atomically
+from sgblend_utils.data import data_root, project_root, taken, write_atomically
 from sgblend_utils.data.source import BATCH_ROWS, Source, digest_of, read_table, rows_digest
 from sgblend_utils.errors import UserError
 
@@ -178,9 +178,8 @@ def tokenised_corpus(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pairs = datasets.Dataset.from_parquet(file, columns=["en", "de"], cache_dir=kept)
-        if max_samples and max_samples > len(pairs):
-            raise UserError(f"max_samples is {max_samples}; ask for at most {len(pairs)} pairs.")
-        order = np.random.default_rng(seed).permutation(len(pairs))[:max_samples]
+        wanted = taken(max_samples, len(pairs), "pairs")
+        order = np.random.default_rng(seed).permutation(len(pairs))[:wanted]
         if not model.exists():
             sample = pairs.select(np.sort(order[:subword_pairs])).iter(BATCH_ROWS)
             texts = chain.from_iterable(chain(*zip(b["en"], b["de"], strict=True)) for b in sample)

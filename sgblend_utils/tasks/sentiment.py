@@ -7,12 +7,12 @@ import numpy as np
 
 from sgblend_utils import config as c
 from sgblend_utils.config import RunConfig, stored_presets
-from sgblend_utils.data import reviews
+from sgblend_utils.data import reviews, taken
 from sgblend_utils.data.batches import ReviewBatches
 from sgblend_utils.data.source import Source
 from sgblend_utils.data.text import Words
 from sgblend_utils.tasks import Loaded
-from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords, taken
+from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords
 
 PROBED_ROWS = 1000  # held-out reviews that the probe of dead units looks at
 PUBLISHED_ROWS = 100  # training rows that the published probe looks at
@@ -68,7 +68,7 @@ class Sentiment(TextTask):
             train, held_out = splits["train"], splits.pop("validation")
             labels = np.concatenate([train.labels, held_out.labels])
             splits["train"] = reviews.Reviews(train.texts + held_out.texts, labels)
-        wanted = range(taken(len(splits["train"]), settings, "reviews"))
+        wanted = range(taken(settings.max_samples, len(splits["train"]), "reviews"))
         return splits | {"train": splits["train"].where(wanted)}, left_out
 
     def load(self, config: RunConfig) -> Loaded:

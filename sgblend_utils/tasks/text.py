@@ -58,10 +58,3 @@ def subwords(texts: Any, settings: TextSettings, longest: int | None = None) -> 
 def subword_files(tokenizer: Any) -> dict[str, bytes]:
     """The file in which a trained model keeps its subwords; none for words."""
     return {"subwords.model": tokenizer.model} if isinstance(tokenizer, Subwords) else {}
-
-
-def taken(rows: int, settings: Any, what: str) -> int:
-    """How many of so many training examples are used; a UserError if there are fewer."""
-    if (wanted := settings.max_samples or rows) > rows:
-        raise UserError(f"max_samples is {wanted}; ask for at most {rows} training {what}.")
-    return wanted

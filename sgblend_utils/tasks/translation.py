@@ -10,18 +10,12 @@ import numpy as np
 
 from sgblend_utils import config as c
 from sgblend_utils.config import RunConfig, stored_presets
+from sgblend_utils.data import taken, text
 from sgblend_utils.data.batches import PairBatches
 from sgblend_utils.data.source import Source
-from sgblend_utils.data.text import (
-    Words,
-    frame,
-    load_pairs,
-    mini_digest,
-    mini_pairs,
-    tokenised_corpus,
-)
+from sgblend_utils.data.text import Words, frame, load_pairs, mini_digest, mini_pairs
 from sgblend_utils.tasks import Loaded
-from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords, taken
+from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords
 
 SPLITS = ("train", "validation", "test")
 TAIL = 0.1  # share of the pairs, at their end, that the published code validates on
@@ -86,7 +80,7 @@ class Translation(TextTask):
             pairs = {split: load_pairs(self.source, split) for split in held_out}
         if "train" in pairs:
             train = pairs["train"]
-            wanted = taken(len(train), settings, "pairs")
+            wanted = taken(settings.max_samples, len(train), "pairs")
             order = np.random.default_rng(SUBSET_SEED).permutation(len(train))
             chosen = range(wanted) if settings.head_of_file else order[:wanted]
             pairs["train"] = [train[i] for i in chosen]
@@ -129,7 +123,7 @@ class Translation(TextTask):
         described: dict[str, Any] = {}
         if settings.memory_mapped:
             sizes = (settings.vocabulary, settings.subword_pairs, settings.max_samples)
-            tokenizer, train = tokenised_corpus(self.source, *sizes, SUBSET_SEED)
+            tokenizer, train = text.tokenised_corpus(self.source, *sizes, SUBSET_SEED)
             tokenizers = [tokenizer] * 2
             batches = self.batches(settings, train, config.seed)
             described = {"train_pairs": len(train), "train_pairs_too_long": batches.dropped}
