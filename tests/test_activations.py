@@ -232,7 +232,7 @@ def test_blocks_change_nothing(monkeypatch, name):
     layer.build(x.shape)
     found = []
     for block in (2**18, 16):  # one block, and eight of which the last is shorter
-        monkeypatch.setattr(kernels, "BLOCK", block)
+        monkeypatch.setattr(kernels.eager, "BLOCK", block)
         gradient, parameters = tools.parameter_gradients(layer, x, upstream)
         found.append([tools.to_numpy(layer(x)), gradient, *parameters.values()])
     for whole, blocks in zip(*found, strict=True):

@@ -13,28 +13,31 @@ import contextlib
 import functools
 import importlib
 import math
-import sys
 
 import keras
 import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
-BLOCK = 2**18  # elements
+if keras.backend.backend() == "torch":
+    import torch
+
+    from sgblend_utils.activations import eager
+
+_BACKEND = keras.backend.backend()
 _SQRT_HALF, _INV_SQRT_2PI = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
 _TANH_SCALE, _TANH_CUBIC, _SIGMOID_SCALE = math.sqrt(2.0 / math.pi), 0.044715, 1.702
-_ERFC = {"tensorflow": "tensorflow", "jax": "jax.scipy.special", "torch": "torch"}
 # P(-t) exp(t^2 / 2) for t >= 0 as a polynomial without constant term in 1 / (1 + 0.3 t), highest
 # power first; the largest relative error, 1.5e-7, is that of float32.
 _TAIL = (0.0356747591, -0.157203019, 0.206353395, -0.0536835401)
 _TAIL += (0.128561571, 0.0999135092, 0.120753953, 0.119629299)
 
 
-@functools.cache
-def _erfc():
+def _find_erfc():
     """1 - erf without its cancellation; `keras.ops` has it from Keras 3.15 only."""
-    backend = importlib.import_module(_ERFC[keras.backend.backend()])
-    if keras.backend.backend() != "tensorflow":
+    modules = {"tensorflow": "tensorflow", "jax": "jax.scipy.special", "torch": "torch"}
+    backend = importlib.import_module(modules[_BACKEND])
+    if _BACKEND != "tensorflow":
         return backend.erfc
     with contextlib.suppress(ImportError):
         # Keras's export to ONNX has no erfc: let it write 1 - erf, also for Keras's own GELU.
@@ -53,10 +56,13 @@ def _erfc():
     return backend.math.erfc
 
 
+_erfc = _find_erfc()
+
+
 def gelu_gate(x, form):
     """P(x) with GELU(x) = x P(x), in one of the forms of `zoo.GELU_FORMS`."""
     if form == "erf":
-        return 0.5 * _erfc()(x * -_SQRT_HALF)  # to the bit what Keras's GELU multiplies x by
+        return 0.5 * _erfc(x * -_SQRT_HALF)  # to the bit what Keras's GELU multiplies x by
     if form == "tanh":
         # (1 + tanh z) / 2 = s(2 z); XLA's tanh is good for float32 only, even in float64.
         return ops.sigmoid(2.0 * _TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
@@ -77,11 +83,15 @@ def _gelu_gate_and_slope(x, form):
 
 
 def _gate_of_bell(x, bell):
-    """P(x) given exp(-x^2 / 2): erfc makes JAX's gradient on a CPU five times as slow."""
-    if keras.backend.backend() != "jax" or standardize_dtype(x.dtype) == "float64":
+    """P(x) given exp(-x^2 / 2), where it is fused with other operations: erfc would take longer.
+
+    It makes JAX's gradient on a CPU five times as slow.
+    """
+    fused = _BACKEND == "jax" or (_BACKEND == "torch" and torch.compiler.is_compiling())
+    if not fused or standardize_dtype(x.dtype) == "float64":
         return gelu_gate(x, "erf")
     negative = x < 0
-    u = 1.0 / (1.0 + 0.3 * ops.where(negative, -x, x))
+    u = 1.0 / (1.0 + 0.3 * ops.abs(x))
     tail = _TAIL[0] * u
     for coefficient in _TAIL[1:]:
         tail = (tail + coefficient) * u
@@ -98,61 +108,74 @@ def _sum_to(values, shape):
     keep = (1,) * (rank - len(shape)) + tuple(shape)
     axes = tuple(axis for axis in range(rank) if keep[axis] == 1)
     leading = tuple(axis for axis in axes if axis < rank - 1)
+    if _BACKEND == "torch":
+        leading = axes
     if leading:
         values = ops.sum(values, axis=leading, keepdims=True)
-    if rank - 1 in axes:
+    if rank - 1 in axes and _BACKEND != "torch":
         values = ops.sum(values, axis=-1, keepdims=True)
     return ops.reshape(values, shape)
 
 
 @functools.cache
-def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
+def blended_gate(gelu=None, learned=("alpha", "beta", "gamma"), training=True):
     """The function (x, alpha, beta, gamma) -> x G(x) - alpha gamma.
 
     The parameters must broadcast against ``x``; each gets a gradient of its own shape and dtype, or
     zeros if not among `learned`.  `gelu` is one of `zoo.GELU_FORMS`, or None for SSwish and Swish:
-    alpha then counts for nothing.
+    alpha then counts for nothing.  Where TensorFlow does not compile a model, it compiles this
+    function, but not what is to be exported: pass ``training=False``.
     """
-
-    def value(x, alpha, beta, gamma):
-        wide, a, b, c = _widen(x, alpha, beta, gamma)
-        gate = ops.sigmoid(b * wide)
-        if gelu is None:
-            result = wide * gate - c
-        else:
-            result = wide * (a * gate + (1.0 - a) * gelu_gate(wide, gelu)) - a * c
-        return (ops.cast(result, x.dtype),)
+    value = functools.partial(_value, gelu=gelu, learned=learned)
+    gradients = functools.partial(_gradients, gelu=gelu, learned=learned)
+    if _BACKEND == "torch":
+        return _torch_function(value, gradients, gelu, learned)
+    if _BACKEND == "tensorflow":
+        xla = {"jit_compile": True, "autograph": False}
+        compiled = functools.partial(importlib.import_module("tensorflow").function, **xla)
+        gradients, value = compiled(gradients), compiled(value) if training else value
 
     @ops.custom_gradient
     def function(x, *parameters):
-        def grad(*args, upstream=None):
-            if upstream is None:  # TensorFlow and JAX pass it alone, PyTorch by name.
-                (upstream,) = args
-            gradients = functools.partial(_gradients, gelu=gelu, learned=learned)
-            return _by_blocks(gradients, parameters, x, upstream)
+        def grad(upstream):
+            return gradients(x, upstream, *parameters)
 
-        return _by_blocks(value, parameters, x)[0], grad
+        return value(x, *parameters), grad
 
     return function
 
 
-def _by_blocks(function, parameters, *arrays):
-    """`function(*arrays, *parameters)`, with PyTorch on a CPU in blocks, which stay in cache.
+def _torch_function(value, gradients, gelu, learned):
+    """Of a kind that `torch.compile` sees through, and without a compiler in blocks."""
 
-    The first result is put together from the blocks, the others are sums over them.
-    """
-    torch = sys.modules["torch"] if keras.backend.backend() == "torch" else None
-    large = torch and arrays[0].numel() > BLOCK and arrays[0].device.type == "cpu"
-    # Not where the gradient is to be differentiated again, or a graph made of the operations.
-    graph = large and (torch.compiler.is_compiling() or torch.jit.is_tracing())
-    if not large or graph or torch.is_grad_enabled() or any(p.numel() > 1 for p in parameters):
-        return function(*arrays, *parameters)
-    first, sums = torch.empty_like(arrays[0], memory_format=torch.contiguous_format), []
-    for *blocks, part in zip(*(a.reshape(-1).split(BLOCK) for a in (*arrays, first)), strict=True):
-        result, *others = function(*blocks, *parameters)
-        part.copy_(result)
-        sums.append(others)
-    return first, *map(sum, zip(*sums, strict=True))
+    class Blend(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x, *parameters):
+            context.save_for_backward(x, *parameters)
+            if eager.fits(gelu, x, *parameters):
+                return eager.value(gelu, x, *parameters)
+            return value(x, *parameters)
+
+        @staticmethod
+        def backward(context, upstream):
+            x, *parameters = context.saved_tensors
+            if eager.fits(gelu, x, *parameters):
+                return eager.gradients(gelu, learned, x, upstream, *parameters)
+            return gradients(x, upstream, *parameters)
+
+    return Blend.apply
+
+
+def _value(x, alpha, beta, gamma, gelu, learned):
+    wide, a, b, c = _widen(x, alpha, beta, gamma)
+    gate = ops.sigmoid(b * wide)
+    if gelu is None:
+        return ops.cast(wide * gate - c, x.dtype)
+    if gelu == "erf" and (not learned or _BACKEND == "torch"):
+        part = _gate_of_bell(wide, ops.exp(-0.5 * wide * wide))
+    else:
+        part = gelu_gate(wide, gelu)
+    return ops.cast(wide * (a * gate + (1.0 - a) * part) - a * c, x.dtype)
 
 
 def _widen(*tensors):

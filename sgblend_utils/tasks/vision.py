@@ -154,5 +154,6 @@ TASKS = [
             *("dog", "frog", "horse", "ship", "truck"),
         ),
         default_backend="tensorflow",
+        version=2,
     )
 ]
