@@ -180,14 +180,15 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # |---|---|
 # | [01 · Derivation](01_activation_derivation.ipynb) | where SG-Blend comes from, its symmetry, what $\gamma$ cannot do, the paper's teaser figure |
 # | [02 · Gradient analysis](02_gradient_analysis.ipynb) | what its shape does to signals and gradients in deep networks |
-# | [03 · Activation zoo](03_activation_zoo.ipynb) | sixteen activations side by side, in theory, cost and use |
+# | [03 · Activation zoo](03_activation_zoo.ipynb) | sixteen activations side by side, in theory and use |
 # | [04 · WMT14 and the published protocol](04_wmt14_data_and_protocol.ipynb) | what the paper's code measures, and what each of its protocol switches adds to the number |
 # | [05 · Training a translator](05_wmt14_training.ipynb) | the sound protocol piece by piece, a model trained live, the runs on real data |
 # | [06 · Sentiment](06_sentiment.ipynb) | what padding and truncation do to a review, a rule learned live, IMDB, and SG-Blend inside a trained model |
 # | [07 · Training an image classifier](07_vision_training.ipynb) | residual networks, augmentation, CIFAR-10, calibration and robustness measured |
+# | [09 · What SG-Blend costs](09_overhead.ipynb) | an activation, a training step, memory, beside plain PyTorch and CTranslate2 |
 # | [10 · Tables and figures](10_tables_and_figures.ipynb) | every result, the ledger of claims, and the command behind each |
 #
-# The numbers between are kept for ablations (08) and overhead (09).
+# Number 08 is kept for ablations.
 #
 # ## 6 · Reproduce it
 #

@@ -37,7 +37,6 @@ from sgblend_utils.notebook import setup, side_by_side
 setup()
 
 import functools
-import time
 
 import keras
 import matplotlib.pyplot as plt
@@ -46,7 +45,6 @@ import pandas as pd
 
 from sgblend_utils import theory
 from sgblend_utils.activations import ACTIVATIONS, SGBlend, make_activation
-from sgblend_utils.bench import activation_costs, forward_backward
 from sgblend_utils.style import LABELS, PALETTE
 
 # %% [markdown]
@@ -125,54 +123,7 @@ for column in ("minimum", "critical gain", "largest |f′|"):
 table
 
 # %% [markdown]
-# What does each cost? The last column gives the time of a compiled forward and backward pass over 512 × 512
-# numbers, as a multiple of GELU's, measured in turns with it; the median of 31 rounds. The machine of the
-# committed outputs also did other work at the time, so only the first digit means something. Times differ from
-# machine to machine, so the test of this notebook compares no digits.
-
-# %%
-# NBVAL_IGNORE_OUTPUT
-costs = activation_costs(list(ACTIVATIONS), shape=(512, 512), rounds=31).set_index("activation")
-table["cost, × GELU"] = [f"{costs.loc[name, 'ratio']:.1f}" for name in ACTIVATIONS]
-table.drop(columns=["at x =", "f(x) − f(−x) = x"])
-
-# %% [markdown]
-# SG-Blend is costlier than GELU: two gates and three learned numbers. Written down naively and left to
-# automatic differentiation it is costlier still, because of three sums over all elements, for $\alpha$, $\beta$
-# and $\gamma$, that XLA, the compiler of TensorFlow and JAX, does not vectorise on a CPU. The layer's own
-# gradient stores only $x$ and arranges the sums so that it does. Both, timed in turns on
-# 2048 × 512 numbers, by the median ratio of a round:
-
-
-# %%
-class Naive(SGBlend):
-    """The definition as it stands, differentiated by the backend."""
-
-    def call(self, x):
-        a, b, c = (keras.ops.reshape(v, ()) for v in self.trainable_variables)
-        return a * (x * keras.ops.sigmoid(b * x) - c) + (1 - a) * keras.ops.gelu(x, False)
-
-
-sample = np.random.default_rng(0).normal(size=(2048, 512)).astype("float32")
-timed = {kind: forward_backward(kind(), sample) for kind in (SGBlend, Naive)}
-seconds = {kind: [] for kind in timed}
-for _ in range(21):
-    for kind, step in timed.items():
-        started = time.perf_counter()
-        step()
-        seconds[kind].append(time.perf_counter() - started)
-advantage = np.median(np.divide(seconds[Naive], seconds[SGBlend])[1:])  # the first round compiles
-
-# %%
-# NBVAL_IGNORE_OUTPUT
-print(f"naive over hand-written: {advantage:.1f}")
-assert set(costs.index) == set(ACTIVATIONS) and abs(costs.loc["gelu", "ratio"] - 1) < 0.5
-assert costs.loc["sgblend", "ratio"] > 1
-assert keras.backend.backend() == "torch" or advantage > 0.9  # a busy machine blurs it
-
-# %% [markdown]
-# What is left of the difference inside a network, where matrix products take most of the time, is smaller;
-# the later notebooks measure it with whole training runs.
+# What each of them costs, on three backends, is measured in [notebook 09](09_overhead.ipynb).
 
 # %% [markdown]
 # ## 3 · Drop it into a model

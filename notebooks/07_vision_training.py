@@ -420,13 +420,12 @@ print({kind: list(values) for kind, values in metrics["robustness"].items()})
 # ```
 
 # %%
-from sgblend_utils.report import digest, experiments, figures
-from sgblend_utils.report.experiments import processor_seconds
+from sgblend_utils.report import digest, experiments, figures, overhead
 from sgblend_utils.report.tables import comparison_text, message, results_text
 from sgblend_utils.style import LABELS, MUTED, activation_style
 
 found = [one for one in experiments() if one.task == "cifar10"]
-names = ("test_accuracy", "test_nll", "ece", "dead_share", "near_dead_share", "time_ratio")
+names = ("test_accuracy", "test_nll", "ece", "dead_share", "near_dead_share")
 for experiment in found:
     shown = [m for m in experiment.metrics if m.name in names]
     table = to_markdown(results_text(experiment, shown))
@@ -474,48 +473,34 @@ for experiment in found:
 # would detect reliably. For comparison: in the Mish paper (Misra 2019), with 23 seeds each on CIFAR-10,
 # the means of Mish, GELU and Swish lie within 0.16 points, with a standard deviation of 0.4.
 #
-# **Processor time.** Of the training epochs, and validation accuracy against the time used so far:
+# **At equal time.** A step with SG-Blend takes longer than one with GELU by what
+# [notebook 09](09_overhead.ipynb) measured. Stretched by that ratio, its epochs can be compared with GELU's at the
+# same time of training:
 
 # %%
-rows = []
-for experiment in found:
-    for name, own in experiment.frame.groupby("activation", sort=False):
-        epoch = own["record"].map(processor_seconds).mean()
-        images = own["record"].iloc[0]["data"]["train_images"]
-        spent = [sum(h["cpu_seconds"] for h in r["history"]) / 60 for r in own["record"]]
-        cells = (f"{epoch:.0f}", f"{1000 * epoch / images:.2f}", f"{np.mean(spent):.1f}")
-        accuracy = f"{own['test_accuracy'].mean():.2f}"
-        rows.append((experiment.preset, LABELS.get(name, name), str(len(own)), *cells, accuracy))
-units = ["CPU s an epoch", "ms an image", "core-minutes of training", "test accuracy (%)"]
-table = pd.DataFrame(rows, columns=["preset", "activation", "runs", *units])
-display(Markdown(to_markdown(table) if rows else "no records yet"))
-
-# %%
+(cost,) = overhead.step_table().loc[["cifar10"], "ratio"]
 for experiment in (e for e in found if e.preset == "cpu"):
-    curves, (figure, axes) = {}, plt.subplots(figsize=(8, 4))
-    for name, own in experiment.frame.groupby("activation", sort=False):
-        histories = [pd.DataFrame(record["history"]) for record in own["record"]]
-        time = np.mean([one["cpu_seconds"].cumsum() / 60 for one in histories], axis=0)
-        curves[name] = time, np.mean([100 * one["val_accuracy"] for one in histories], axis=0)
+    curves, (figure, axes) = {}, plt.subplots(figsize=(8, 3.6))
+    for name, each in (("gelu", 1.0), ("sgblend", cost)):
+        own = experiment.frame[experiment.frame["activation"] == name]
+        scores = [[100 * row["val_accuracy"] for row in r["history"]] for r in own["record"]]
+        time = each * np.arange(1, len(scores[0]) + 1)
+        for seed in scores:
+            axes.plot(time, seed, color=activation_style(name)["color"], linewidth=0.7, alpha=0.6)
+        curves[name] = time, np.mean(scores, axis=0)
         axes.plot(*curves[name], **activation_style(name))
     (time, ours), (base_time, base) = curves["sgblend"], curves["gelu"]
-    behind = ours < np.interp(time, base_time, base)
-    axes.set(xlabel="core-minutes of training", ylabel="validation accuracy (%)")
-    axes.set_title("At equal time SG-Blend trails GELU until its last epoch")
+    ahead = ours - np.interp(time, base_time, base)
+    axes.set(xlabel="time, in epochs of GELU", ylabel="validation accuracy (%)")
+    axes.set_title(
+        f"Validation accuracy at equal time; a step with SG-Blend takes {cost:.2f} × GELU's"
+    )
     axes.legend(loc="lower right")
-    note = f"{experiment.provenance}; means over seeds"
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
+    figure.supxlabel(f"{experiment.provenance}; thin: seeds", x=0.01, ha="left", fontsize=8)
     plt.show()
-    print("GELU is ahead at equal time after epochs", 1 + np.flatnonzero(behind))
-    assert behind[1:-1].all() and not behind[-1]
+    print("SG-Blend minus GELU at SG-Blend's epochs:", " ".join(f"{gap:+.1f}" for gap in ahead))
 
 # %% [markdown]
-# An epoch with SG-Blend takes 15 % more processor time than one with GELU (95 % interval 8 to 21 %;
-# corrected for five activations it includes zero). At equal core-minutes its validation accuracy is below
-# GELU's from the second to the last epoch but one, and it passes GELU's final accuracy only during its
-# last. What a GELU run with one more epoch, that is of about the same length in minutes, would reach was not
-# measured.
-#
 # ### Which classes are confused
 #
 # Cells are per cent of the true class, means over seeds. A class has 1,000 test images: an error rate of
@@ -719,4 +704,4 @@ print(f"records of the paper's networks: {stored or 'none yet'}")
 #
 # ---
 # Previous: [06 · Sentiment](06_sentiment.ipynb) · Next:
-# [10 · Tables and figures](10_tables_and_figures.ipynb)
+# [09 · What SG-Blend costs](09_overhead.ipynb)

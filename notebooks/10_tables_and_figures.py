@@ -124,15 +124,11 @@ for experiment in found:
     show(tables.results_text(experiment), note(experiment))
 
 # %% [markdown]
-# The figures below have panels of the paper's performance figure: scores on the test set, dead units and time.
-# They are drawn for experiments of at least three runs; for fewer, the table is enough. (Images have further
-# figures, of confusion, robustness and learned shapes, in [notebook 07](07_vision_training.ipynb).) A title that says "no difference shown" means that no corrected interval
-# of a paired difference from GELU excludes zero.
-#
-# Of the panels, time is the weakest. The clock of a shared machine measures whatever else ran there, so the seconds
-# in the tables are not compared. What is drawn and compared is the processor time of an epoch, divided by GELU's
-# with the same seed on the same kind of machine, compilation left out. Neither can be compared
-# with the seconds of the paper's table, which come from another machine and include compilation.
+# The figures below have panels of the paper's performance figure: scores on the test set and dead units; the time is
+# measured apart, in [notebook 09](09_overhead.ipynb), since the clock of a sweep measures whatever else ran at the
+# time. They are drawn for experiments of at least three runs; for fewer, the table is enough. (Images have further
+# figures, of confusion, robustness and learned shapes, in [notebook 07](07_vision_training.ipynb).) A title that
+# says "no difference shown" means that no corrected interval of a paired difference from GELU excludes zero.
 
 # %%
 several = [experiment for experiment in found if len(experiment.frame) > 2]
@@ -347,7 +343,7 @@ def finding(experiment, name, baseline):
 
 
 # %%
-COMPARED, lines = ("bleu", "test_accuracy", "test_nll", "time_ratio"), []
+COMPARED, lines = ("bleu", "test_accuracy", "test_nll"), []
 for experiment in found:
     names = itertools.product(COMPARED, ("gelu", "sswish"))
     said = [text for name, other in names if (text := finding(experiment, name, other))]
@@ -362,5 +358,5 @@ display(Markdown("\n".join([*lines, f"* {claims.summary(ledger)}"])))
 # again (`make notebooks NB=notebooks/10_tables_and_figures.py`).
 #
 # ---
-# Previous: [07 · Training an image classifier](07_vision_training.ipynb) · Back to
+# Previous: [09 · What SG-Blend costs](09_overhead.ipynb) · Back to
 # [00 · Start here](00_start_here.ipynb)

@@ -1,66 +1,188 @@
-"""What an activation costs, as a ratio to GELU measured in turns with it in the same process."""
+"""Benchmarks: contestants timed in turns, each in a process of its backend, and their records.
 
-from collections.abc import Callable, Sequence
-from timeit import timeit
+What is timed lies in `benchmarks/` of the checkout.  Each module there has `PROCESSES`, names with
+the environment variables of each; `contestants(process)`, functions by name and facts about them;
+and `ROUNDS`, how often each is timed, `REPEATS`, how often the processes begin anew.  All processes
+of a repeat live side by side and work one at a time, so that a slow minute of the machine falls on
+every contestant.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 
-from sgblend_utils.zoo import make_activation
+from sgblend_utils.data import project_root
+from sgblend_utils.errors import UserError
+from sgblend_utils.runs import read_record, write_record
 
-SHAPE = (3072, 512)  # a batch of feed-forward pre-activations: 3,072 positions, 512 units
-REFERENCE = "gelu"
-
-
-def forward_backward(layer: keras.layers.Layer, x: np.ndarray) -> Callable[[], Any]:
-    """A compiled call of `layer` and its gradients in input and parameters, awaited."""
-    layer.build(x.shape)
-    upstream = np.cos(np.arange(x.size, dtype="float32")).reshape(x.shape)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        def loss(values: Any, data: Any) -> Any:
-            return (layer.stateless_call(values, [], data)[0] * upstream).sum()
-
-        gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
-        values, data = [v.value for v in layer.trainable_variables], jax.numpy.asarray(x)
-        return lambda: jax.block_until_ready(gradient(values, data))
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        data, weight = tf.constant(x), tf.constant(upstream)
-
-        @tf.function(jit_compile=True)
-        def step() -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(data)
-                loss = tf.reduce_sum(layer(data) * weight)
-            return tape.gradient(loss, [data, *layer.trainable_variables])
-
-        return lambda: [gradient.numpy() for gradient in step()]
-    import torch
-
-    data, weight = torch.tensor(x, requires_grad=True), torch.tensor(upstream)
-    wanted = [data, *(v.value for v in layer.trainable_variables)]
-    return lambda: torch.autograd.grad((layer(data) * weight).sum(), wanted)
+PAUSE = 0.2  # seconds: threads that another process has left spinning come to rest
+ABSENT = "absent"  # instead of facts, with the reason
 
 
-def activation_costs(names: Sequence[str], shape=SHAPE, rounds: int = 15) -> pd.DataFrame:
-    """Forward and backward time, a row each: median `milliseconds`, and `ratio` to GELU's time.
+def bench_path(name: str, folder: Path | None = None) -> Path:
+    return (folder or project_root()) / "data" / "bench" / f"{name}.json"
 
-    Every round times each activation once, in turn, so that a slow moment of the machine falls on
-    all of them.  The ratio is one round's: its median, and its quartiles `ratio_low`, `ratio_high`.
+
+def module_named(name: str, folder: str | Path) -> Any:
+    if not Path(folder, "benchmarks", f"{name}.py").is_file():
+        raise UserError("There is no folder benchmarks here: run this in a checkout.")
+    sys.path.insert(0, str(folder))
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def serve(name: str, folder: str, process: str) -> None:
+    """Time what standard input names, a line each; the first line out are the facts, the rest JSON.
+
+    Answers go where standard output was; whatever else is printed goes to standard error.
     """
-    x = np.random.default_rng(0).normal(size=shape).astype("float32")
-    steps = {name: forward_backward(make_activation(name), x) for name in [REFERENCE, *names]}
-    for step in steps.values():
-        step()  # compiles
-    seconds = pd.DataFrame(
-        {name: timeit(step, number=1) for name, step in steps.items()} for _ in range(rounds)
-    )
-    ratios = seconds.div(seconds[REFERENCE], axis=0)
-    table = {"milliseconds": 1e3 * seconds.median(), "ratio": ratios.median()}
-    table |= {"ratio_low": ratios.quantile(0.25), "ratio_high": ratios.quantile(0.75)}
-    return pd.DataFrame(table).loc[list(names)].rename_axis("activation").reset_index().round(3)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers)
+
+    began = time.perf_counter()
+    try:
+        functions, facts = module_named(name, folder).contestants(process)
+    except (ImportError, UserError) as error:
+        return answer(**{ABSENT: str(error)})
+    first = {}
+    for contestant, function in functions.items():
+        started = time.perf_counter()
+        function()
+        first[contestant] = round(time.perf_counter() - started, 3)
+    ready = round(time.perf_counter() - began - sum(first.values()), 3)
+    from sgblend_utils.tasks.train import environment, git_commit  # with Keras, if it is installed
+
+    about = {**environment(), "git_commit": git_commit(), "facts": facts}
+    answer(contestants=[*functions], ready=ready, first=first, **about)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        details = functions[line.strip()]()
+        seconds = round(time.perf_counter() - started, 6)
+        answer(seconds=seconds, **(details if isinstance(details, dict) else {}))
+    return None
+
+
+class Process:
+    """A process that serves contestants; None in place of its answer if it cannot."""
+
+    def __init__(self, words: list[str], variables: dict[str, str]):
+        code = "import sys, sgblend_utils.bench as bench; bench.serve(*sys.argv[1:])"
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+        self.said: Any = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read if it fails
+        self.process: Any = subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            env=os.environ | quiet | variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            text=True,
+        )
+        self.about = self.read()
+
+    def read(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        if not line:
+            self.said.seek(0)
+            raise UserError(f"A process of the benchmark has ended.\n{self.said.read()[-2000:]}")
+        return json.loads(line)
+
+    def time(self, contestant: str) -> dict[str, Any]:
+        self.process.stdin.write(f"{contestant}\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def run(name: str, say: Any = lambda text: None, folder: Path | None = None) -> Path:
+    """Perform a benchmark and write its record; a UserError if none of its processes can work."""
+    folder = folder or project_root()
+    module, began = module_named(name, folder), os.getloadavg()
+    seconds: dict[str, list[list[float]]] = {}
+    details: dict[str, list[Any]] = {}
+    processes: dict[str, Any] = {}
+    for repeat in range(module.REPEATS):
+        alive = {}
+        try:
+            for process, variables in module.PROCESSES.items():
+                alive[process] = one = Process([name, str(folder), process], variables)
+                if ABSENT in one.about:
+                    say(f"{process}: left out ({one.about[ABSENT]})")
+                    alive.pop(process).close()
+                    continue
+                starts = {key: one.about.pop(key) for key in ("ready", "first", "peak_rss_bytes")}
+                kept = processes.setdefault(process, {**one.about, "starts": []})
+                kept["starts"].append(starts)
+                say(f"repeat {repeat + 1}, {process}: ready")
+            order = [(p, c) for p, one in alive.items() for c in one.about["contestants"]]
+            if not order:
+                raise UserError(f"Nothing of the benchmark {name} can be run here.")
+            for process, contestant in order:
+                seconds.setdefault(f"{process}: {contestant}", []).append([])
+            for i in range(module.ROUNDS):
+                last = None
+                for process, contestant in order if i % 2 == 0 else order[::-1]:
+                    time.sleep(PAUSE if process != last else 0)
+                    last = process
+                    found = alive[process].time(contestant)
+                    seconds[label := f"{process}: {contestant}"][-1].append(found.pop("seconds"))
+                    if found:
+                        details.setdefault(label, []).append(found)
+                say(f"repeat {repeat + 1}, round {i + 1} of {module.ROUNDS}")
+        finally:
+            for one in alive.values():
+                one.close()
+    record: dict[str, Any] = {"bench": name}
+    record |= {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+    record["load_average"] = [round(load, 2) for load in (*began[:1], *os.getloadavg()[:1])]
+    record |= {"processes": processes, "seconds": seconds, "details": details}
+    getattr(module, "finish", lambda record: None)(record)
+    pairs = [(label, *label.split(": ")) for label in seconds]
+    record["references"] = {label: module.reference(*parts) for label, *parts in pairs}
+    path = bench_path(name, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_record(record, path)
+    return path
+
+
+def load(name: str) -> dict[str, Any]:
+    """A stored benchmark; a UserError says how to make it."""
+    if not (path := bench_path(name)).is_file():
+        raise UserError(f"There is no data/bench/{name}.json: run `sgblend bench {name}`.")
+    return read_record(path)
+
+
+def summary(record: dict[str, Any]) -> pd.DataFrame:
+    """A row per contestant: median `seconds` and, against its reference, round by round, `ratio`.
+
+    `low` and `high` are the quartiles of the ratios of all rounds; `repeats` the medians of each
+    repeat, the independent unit.
+    """
+    rows = []
+    for label, values in record["seconds"].items():
+        process, contestant = label.split(": ")
+        row = {"process": process, "contestant": contestant}
+        row |= {"seconds": np.median(np.concatenate(values))}
+        other = record["references"][label]
+        if other != label and other in record["seconds"]:
+            pairs = zip(values, record["seconds"][other], strict=True)
+            ratios = [np.divide(*pair) for pair in pairs]
+            row["ratio"] = np.median(together := np.concatenate(ratios))
+            row["low"], row["high"] = np.quantile(together, [0.25, 0.75])
+            row["repeats"] = [float(np.median(part)) for part in ratios]
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from sgblend_utils.errors import UserError
@@ -32,6 +33,7 @@ CONNECT = 5  # seconds that a cluster has to answer
 SHORTCUTS = ("max_samples", "epochs", "d_model", "ff_dim", "num_heads", "num_layers")
 OPTIONS: dict[str, dict[str, Any]] = {
     "task": {"help": "multi30k, wmt14, imdb, imdb_bert, cifar10 …"},
+    "benchmark": {"choices": ("activation", "step", "train", "decode")},
     "action": {"choices": ("fetch", "verify", "list")},
     "name": {"nargs": "*", "help": "multi30k, wmt14, imdb or cifar10"},
     "sentences": {"nargs": "+"},
@@ -67,7 +69,7 @@ COMMANDS = {
     "report": ("figures and tables from the records alone", ""),
     "data": ("fetch, verify or list the data", "action name --max-rows --revision"),
     "translate": ("translate with a model trained here", "sentences --run --backend"),
-    "bench": ("what each activation costs", "--activations --backend"),
+    "bench": ("time activations, steps, training or decoding", "benchmark"),
 }  # fmt: skip
 
 
@@ -207,9 +209,12 @@ def command(arguments: argparse.Namespace) -> None:
 
             print(*translate(model, subwords, arguments.sentences), sep="\n")
         case "bench":
-            from sgblend_utils.bench import activation_costs
+            from sgblend_utils import bench
 
-            print(activation_costs(zoo.split_list(arguments.activations)).to_string(index=False))
+            path = bench.run(arguments.benchmark, say=partial(print, file=sys.stderr))
+            table = bench.summary(bench.load(arguments.benchmark)).drop(columns="repeats")
+            print(table.round(4).to_string(index=False, na_rep=""))
+            print(f"record: {os.path.relpath(path)}")
 
 
 def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

@@ -13,6 +13,7 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.models.transformer import Transformer
 
 NEVER = -1e9  # a log-probability that no hypothesis reaches
+GROUP = 40  # numbers of which `largest` takes a maximum
 EXPANSION, EXTRA = 1.5, 5  # a translation may be that many times its bucket, and so many more
 
 
@@ -37,6 +38,33 @@ def search_model(transformer: Transformer, kind: type[Search], *arguments: Any) 
     return made[key]
 
 
+def columns_of(transformer: Transformer) -> Any:
+    """The softmax layer's kernel (width, vocabulary).
+
+    As a variable of the loop it is laid out once; from what is transposed within the loop XLA makes
+    a product that takes twice as long on a CPU.
+    """
+    return ops.transpose(ops.cast(transformer.output_matrix()[0], transformer.compute_dtype))
+
+
+def most_probable(logits: Any) -> Any:
+    """Arg-max (B, V) -> (B,): of a maximum and a minimum, which XLA vectorises on a CPU."""
+    vocabulary = logits.shape[-1]
+    equal = logits >= ops.max(logits, axis=-1, keepdims=True)
+    return ops.min(ops.where(equal, ops.arange(vocabulary, dtype="int32"), vocabulary), axis=-1)
+
+
+def largest(values: Any, count: int) -> tuple[Any, Any]:
+    """`ops.top_k` of (B, N): first among the maxima of groups, since XLA sorts what it is given."""
+    if values.shape[-1] % GROUP or values.shape[-1] < 2 * GROUP * count:
+        return ops.top_k(values, count)
+    groups = ops.reshape(values, (-1, values.shape[-1] // GROUP, GROUP))
+    _, group = ops.top_k(ops.max(groups, axis=-1), count)
+    members = ops.take_along_axis(groups, group[:, :, None], axis=1)
+    best, place = ops.top_k(ops.reshape(members, (-1, count * GROUP)), count)
+    return best, ops.take_along_axis(group, place // GROUP, axis=1) * GROUP + place % GROUP
+
+
 class GreedySearch(Search):
     """Source ids (B, S) -> the most probable next token, over and over, until EOS: ids (B, length).
 
@@ -49,28 +77,28 @@ class GreedySearch(Search):
         causal = "no_causal_mask" not in model.switches
         memory, memory_bias = model.encode(source)
 
-        def unfinished(position, tokens, done, *cache):
+        def unfinished(position, tokens, done, columns, *cache):
             return ops.logical_and(position < self.length, ops.logical_not(ops.all(done)))
 
-        def advance(position, tokens, done, *cache):
+        def advance(position, tokens, done, columns, *cache):
             if causal:
                 last = ops.squeeze(ops.slice(tokens, (0, position), (batch, 1)), axis=1)
-                logits, cache = model.step(last, position, cache, memory, memory_bias)
+                logits, cache = model.step(last, position, cache, memory, memory_bias, columns)
             else:
                 hidden = model.decode(tokens[:, :-1], memory, memory_bias, visible=position + 1)
                 shape = (batch, 1, hidden.shape[-1])
                 logits = model.project(ops.slice(hidden, (0, position, 0), shape)[:, 0])
-            chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            chosen = most_probable(logits)
             chosen = ops.where(done, PAD, chosen)
             tokens = ops.slice_update(tokens, (0, position + 1), chosen[:, None])
             ends = ops.logical_or(ops.equal(chosen, EOS), ops.equal(chosen, PAD))
-            return (position + 1, tokens, ops.logical_or(done, ends), *cache)
+            return (position + 1, tokens, ops.logical_or(done, ends), columns, *cache)
 
         tokens = ops.pad(ops.full((batch, 1), BOS, "int32"), ((0, 0), (0, self.length)))  # PAD is 0
         # Empty rows only fill a batch up; they count as finished from the start.
         done = ops.all(ops.equal(source[:, :1], PAD), axis=1)
         cache = model.empty_cache(batch, self.length) if causal else ()
-        state = (ops.convert_to_tensor(0, "int32"), tokens, done, *cache)
+        state = (ops.convert_to_tensor(0, "int32"), tokens, done, columns_of(model), *cache)
         return ops.while_loop(unfinished, advance, state)[1][:, 1:]
 
 
@@ -111,20 +139,21 @@ class BeamSearch(Search):
             index = ops.reshape(ops.cast(index, "int32"), (*ops.shape(index)[:2], *[1] * extra))
             return ops.take_along_axis(values, index, axis=1)
 
-        def unfinished(position, tokens, score, closed, best, *cache):
+        def unfinished(position, tokens, score, closed, best, columns, *cache):
             hopeless = score[:, 0] / most <= best[:, -1]
             settled = ops.all(ops.logical_or(hopeless, empty))
             return ops.logical_and(position < length, ops.logical_not(settled))
 
-        def advance(position, tokens, score, closed, best, *cache):
+        def advance(position, tokens, score, closed, best, columns, *cache):
             last = ops.slice(tokens, (0, 0, position), (batch, beam, 1))
             last = ops.reshape(last, (batch * beam,))
-            logits, cache = self.transformer.step(last, position, cache, memory, memory_bias)
+            given = (memory, memory_bias, columns)
+            logits, cache = self.transformer.step(last, position, cache, *given)
             vocabulary = logits.shape[-1]
             log_p = ops.reshape(ops.log_softmax(logits, axis=-1), (batch, beam, vocabulary))
             candidates = ops.reshape(score[:, :, None] + log_p, (batch, beam * vocabulary))
             # Twice the beam: at most `beam` of these end, so at least `beam` stay open.
-            top, flat = ops.top_k(candidates, 2 * beam)
+            top, flat = largest(candidates, 2 * beam)
             flat = ops.cast(flat, "int32")
             parent, token = flat // vocabulary, flat % vocabulary
             grown = ops.slice_update(pick(tokens, parent), (0, 0, position + 1), token[:, :, None])
@@ -137,15 +166,16 @@ class BeamSearch(Search):
             score, index = ops.top_k(ops.where(stays, top, NEVER), beam)
             rows = ops.arange(batch, dtype="int32")[:, None] * beam + pick(parent, index)
             rows = ops.reshape(rows, (batch * beam,))
-            cache = [ops.take(part, rows, axis=1) for part in cache]
-            return (position + 1, pick(grown, index), score, closed, best, *cache)
+            cache = [ops.take(part, rows, axis=0) for part in cache]
+            return (position + 1, pick(grown, index), score, closed, best, columns, *cache)
 
         tokens = ops.pad(ops.full((batch, beam, 1), BOS, "int32"), ((0, 0), (0, 0), (0, length)))
         # All beams start alike: only the first counts, or the same hypothesis would fill them.
         score = ops.where(ops.arange(beam)[None, :] == 0, 0.0, NEVER) + ops.zeros((batch, beam))
         best = ops.full((batch, beam), 10 * NEVER)
         cache = self.transformer.empty_cache(batch * beam, length)
-        state = (ops.convert_to_tensor(0, "int32"), tokens, score, tokens, best, *cache)
+        columns = columns_of(self.transformer)
+        state = (ops.convert_to_tensor(0, "int32"), tokens, score, tokens, best, columns, *cache)
         _, tokens, score, closed, best, *_ = ops.while_loop(unfinished, advance, state)
         # Where nothing closed within the length, the open hypotheses stand in.
         none = best[:, :1] <= NEVER
@@ -178,7 +208,9 @@ def translate_ids(
     limit = transformer.settings["max_length"] - ("learned_positions" in transformer.switches)
     out: list[list[int]] = [[] for _ in rows]
     for index, width in enumerate(bucket_boundaries):
+        # By length, so that the sentences of a batch end at about the same time.
         members = np.flatnonzero(bucket == index)
+        members = members[np.argsort([len(rows[i]) for i in members], kind="stable")]
         height = max(1, tokens_per_batch // (width * beam))
         length = min(int(EXPANSION * width) + EXTRA, limit)
         kind = (GreedySearch, length) if beam == 1 else (BeamSearch, length, beam, length_penalty)

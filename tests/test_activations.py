@@ -1,6 +1,7 @@
 """Values, gradients, numerics: what every activation computes, on every backend."""
 
 import itertools
+import shutil
 
 import activation_tools as tools
 import keras
@@ -237,6 +238,41 @@ def test_blocks_change_nothing(monkeypatch, name):
         found.append([tools.to_numpy(layer(x)), gradient, *parameters.values()])
     for whole, blocks in zip(*found, strict=True):
         np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gelu", ["erf", "tanh", None])
+def test_every_way_to_compute_it_has_the_same_values(gelu):
+    """In training and out of it, with and without parameters to learn, it is the same function."""
+    x = np.linspace(-9, 9, 3001, dtype="float32")[None]
+    a, b, c = 0.7, 1.3, 0.4
+    wide = x.astype("float64")
+    expected = formula(gelu)(wide, a, b, c)
+    tensors = [ops.convert_to_tensor(v) for v in (x, *scalars(a, b, c))]
+    for learned, training in itertools.product([(), ("beta",)], [True, False]):
+        value = tools.to_numpy(blended_gate(gelu, learned, training)(*tensors))
+        np.testing.assert_allclose(value, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch" or not shutil.which("g++"),
+    reason="PyTorch's compiler, which needs g++",
+)
+def test_torch_compile_makes_one_graph_of_it_with_the_same_gradients():
+    import torch
+
+    layer, rng = SGBlend(0.3, 1.4, 0.6), np.random.default_rng(0)
+    layer.build((64, 33))
+    x, upstream = (torch.tensor(rng.normal(size=(64, 33)).astype("float32")) for _ in range(2))
+    wanted = [x.requires_grad_(), *(v.value for v in layer.trainable_variables)]
+    found = []
+    for function in (layer, torch.compile(layer, fullgraph=True)):
+        y = function(x)
+        found.append([y, *torch.autograd.grad(y, wanted, upstream)])
+    for eager, compiled in zip(*found, strict=True):
+        np.testing.assert_allclose(
+            compiled.detach().numpy(), eager.detach().numpy(), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])

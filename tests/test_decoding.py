@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 from model_tools import forward
 
+from sgblend_utils import decoding
 from sgblend_utils.data.text import BOS, EOS, PAD, Subwords
 from sgblend_utils.decoding import (
     BeamSearch,
@@ -286,3 +287,19 @@ def test_what_is_too_long_is_refused_and_counted(reader, words):
     length = len(words.encode([long])[0])
     with pytest.raises(UserError, match=f"has {length} subwords, and at most 127"):
         translate(reader, words, [long])
+
+
+@pytest.mark.backend
+def test_what_stands_in_for_arg_max_and_top_k_is_exact():
+    """The first of equal maxima, and the largest of many numbers, by way of groups or not."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(5, 2000)).astype("float32")
+    logits[0, [7, 1999]] = 9.0  # a tie
+    found = ops.convert_to_numpy(decoding.most_probable(ops.convert_to_tensor(logits)))
+    np.testing.assert_array_equal(found, logits.argmax(axis=-1))
+    for size in (2000, 1999, 80):  # in groups; no multiple of a group; too few for groups
+        part = np.ascontiguousarray(logits[1:, :size])
+        parts = decoding.largest(ops.convert_to_tensor(part), 8)
+        best, place = map(ops.convert_to_numpy, parts)
+        np.testing.assert_array_equal(best, -np.sort(-part, axis=-1)[:, :8])
+        np.testing.assert_array_equal(np.take_along_axis(part, place.astype(int), axis=-1), best)

@@ -224,15 +224,6 @@ def test_seeds_are_named_where_activations_have_different_ones(tmp_path):
     assert ranges([5, 0, 1, 2, 8, 7]) == "0-2,5,7-8"
 
 
-def test_time_is_compared_on_the_same_hardware_alone(tmp_path):
-    fill_store(tmp_path, ("gelu", "sgblend"), (0, 1))
-    (path,) = (tmp_path / "multi30k").glob("*gelu-s1-*")
-    path.write_text(path.read_text("utf-8").replace("Some CPU", "Another CPU"), "utf-8")
-    frame = experiments(tmp_path)[0].frame
-    ratios = frame[frame["activation"] == "sgblend"].set_index("seed")["time_ratio"]
-    assert ratios[0] == pytest.approx(1.03) and np.isnan(ratios[1])
-
-
 def test_digests_follow_the_numbers():
     frame = pd.DataFrame({"x": [1.0, 2.0]})
     assert digest(frame) == digest(frame + 1e-12) != digest(frame + 1e-3)
@@ -385,7 +376,7 @@ def test_the_ledger_lists_every_published_claim_with_known_outcomes_and_counts_t
     published = tables.published("claims")
     assert set(ledger["claim"]) == set(published["claim"]) and published["claim"].is_unique
     assert set(ledger["outcome"]) <= set(claims.OUTCOMES)
-    assert set(published["metric"].dropna()) <= set(BY_NAME)
+    assert set(published.query("kind != 'overhead'")["metric"].dropna()) <= set(BY_NAME)
     text = claims.ledger_text(ledger)
     assert len(text) == len(ledger) and not text.map(lambda cell: "nan" in cell).any(axis=None)
     counts = [int(n) for n in re.findall(r"(\d+) (?!published|tests)", claims.summary(ledger))]
@@ -414,16 +405,6 @@ def test_outcomes_follow_what_was_put_into_the_records(gain, expected, tmp_path)
 def test_one_seed_decides_no_claim(tmp_path):
     fill_store(tmp_path, FIVE, (0,), task="wmt14", effects={"sgblend": 5, "relu": -5})
     assert set(outcomes(tmp_path).values()) <= {"undecided", claims.NO_RECORDS, claims.BY_CODE}
-
-
-def test_overhead_is_tested_against_its_bound(tmp_path):
-    # made-up epochs: SG-Blend takes exactly 1.03 times GELU's, the claim is at most 1.029
-    fill_store(tmp_path, ("gelu", "sgblend"), task="wmt14")
-    assert outcomes(tmp_path)["overhead"] == "not reproduced"
-    table = tables.published("claims")
-    table.loc[table["claim"] == "overhead", "bound"] = 0.05
-    ledger = claims.ledger(experiments(tmp_path), table).set_index("claim")
-    assert ledger.loc["overhead", "outcome"] == "reproduced"
 
 
 def test_best_of_all_needs_all(tmp_path):

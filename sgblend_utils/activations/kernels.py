@@ -13,6 +13,7 @@ import contextlib
 import functools
 import importlib
 import math
+import sys
 
 import keras
 import numpy as np
@@ -73,7 +74,8 @@ def _gelu_gate_and_slope(x, form):
     """P(x) and x P'(x); the second never overflows where the first has saturated."""
     if form == "erf":
         bell = ops.exp(-0.5 * x * x)
-        return _gate_of_bell(x, bell), x * (_INV_SQRT_2PI * bell)
+        gate = _gate_of_bell(x, bell) if _fuses(x) else gelu_gate(x, "erf")
+        return gate, x * (_INV_SQRT_2PI * bell)
     # Both approximations are logistic functions of an odd argument: P' = (dz/dx) P (1 - P).
     gate = gelu_gate(x, form)
     slope = x * (gate * (1.0 - gate))
@@ -82,14 +84,14 @@ def _gelu_gate_and_slope(x, form):
     return gate, _SIGMOID_SCALE * slope
 
 
-def _gate_of_bell(x, bell):
-    """P(x) given exp(-x^2 / 2), where it is fused with other operations: erfc would take longer.
+def _fuses(x):
+    """Whether a compiler makes one pass of many operations: then `_gate_of_bell` is for float32."""
+    compiled = _BACKEND == "jax" or (_BACKEND == "torch" and torch.compiler.is_compiling())
+    return compiled and standardize_dtype(x.dtype) != "float64"
 
-    It makes JAX's gradient on a CPU five times as slow.
-    """
-    fused = _BACKEND == "jax" or (_BACKEND == "torch" and torch.compiler.is_compiling())
-    if not fused or standardize_dtype(x.dtype) == "float64":
-        return gelu_gate(x, "erf")
+
+def _gate_of_bell(x, bell):
+    """P(x) given exp(-x^2 / 2): erfc makes JAX's gradient on a CPU five times as slow."""
     negative = x < 0
     u = 1.0 / (1.0 + 0.3 * ops.abs(x))
     tail = _TAIL[0] * u
@@ -126,11 +128,11 @@ def blended_gate(gelu=None, learned=("alpha", "beta", "gamma"), training=True):
     alpha then counts for nothing.  Where TensorFlow does not compile a model, it compiles this
     function, but not what is to be exported: pass ``training=False``.
     """
+    if _BACKEND == "torch":
+        return functools.partial(_Blend.apply, gelu, learned)
     value = functools.partial(_value, gelu=gelu, learned=learned)
     gradients = functools.partial(_gradients, gelu=gelu, learned=learned)
-    if _BACKEND == "torch":
-        return _torch_function(value, gradients, gelu, learned)
-    if _BACKEND == "tensorflow":
+    if _BACKEND == "tensorflow" and sys.platform != "darwin":  # on Apple's GPUs it has no XLA
         xla = {"jit_compile": True, "autograph": False}
         compiled = functools.partial(importlib.import_module("tensorflow").function, **xla)
         gradients, value = compiled(gradients), compiled(value) if training else value
@@ -145,33 +147,12 @@ def blended_gate(gelu=None, learned=("alpha", "beta", "gamma"), training=True):
     return function
 
 
-def _torch_function(value, gradients, gelu, learned):
-    """Of a kind that `torch.compile` sees through, and without a compiler in blocks."""
-
-    class Blend(torch.autograd.Function):
-        @staticmethod
-        def forward(context, x, *parameters):
-            context.save_for_backward(x, *parameters)
-            if eager.fits(gelu, x, *parameters):
-                return eager.value(gelu, x, *parameters)
-            return value(x, *parameters)
-
-        @staticmethod
-        def backward(context, upstream):
-            x, *parameters = context.saved_tensors
-            if eager.fits(gelu, x, *parameters):
-                return eager.gradients(gelu, learned, x, upstream, *parameters)
-            return gradients(x, upstream, *parameters)
-
-    return Blend.apply
-
-
 def _value(x, alpha, beta, gamma, gelu, learned):
     wide, a, b, c = _widen(x, alpha, beta, gamma)
     gate = ops.sigmoid(b * wide)
     if gelu is None:
         return ops.cast(wide * gate - c, x.dtype)
-    if gelu == "erf" and (not learned or _BACKEND == "torch"):
+    if gelu == "erf" and _fuses(wide) and (not learned or _BACKEND == "torch"):
         part = _gate_of_bell(wide, ops.exp(-0.5 * wide * wide))
     else:
         part = gelu_gate(wide, gelu)
@@ -207,3 +188,26 @@ def _gradients(x, upstream, alpha, beta, gamma, gelu, learned):
         d_gamma = -(a * total if blended else total)
     gradients = zip((u * slope, d_alpha, d_beta, d_gamma), (x, alpha, beta, gamma), strict=True)
     return tuple(ops.cast(gradient, argument.dtype) for gradient, argument in gradients)
+
+
+if _BACKEND == "torch":
+
+    class _Blend(torch.autograd.Function):
+        """Of a kind that `torch.compile` sees through; without a compiler in blocks."""
+
+        @staticmethod
+        def forward(context, gelu, learned, x, *parameters):
+            context.save_for_backward(x, *parameters)
+            context.kind = gelu, learned
+            if eager.fits(gelu, x, *parameters):
+                return eager.value(gelu, x, *parameters)
+            return _value(x, *parameters, gelu=gelu, learned=learned)
+
+        @staticmethod
+        def backward(context, upstream):
+            x, *parameters = context.saved_tensors
+            gelu, learned = context.kind
+            if eager.fits(gelu, x, *parameters):
+                return None, None, *eager.gradients(gelu, learned, x, upstream, *parameters)
+            gradients = functools.partial(_gradients, gelu=gelu, learned=learned)
+            return None, None, *gradients(x, upstream, *parameters)

@@ -170,33 +170,40 @@ class Transformer(keras.Model):
         kernel, bias = self.output_layer.kernel, self.output_layer.bias
         return ops.transpose(ops.convert_to_tensor(kernel)), ops.convert_to_tensor(bias)
 
-    def project(self, hidden: Any) -> Any:
+    def project(self, hidden: Any, columns: Any = None) -> Any:
         """Hidden states (..., width) -> float32 logits (..., vocabulary)."""
         kernel, bias = self.output_matrix()
-        logits = ops.matmul(hidden, ops.transpose(ops.cast(kernel, hidden.dtype)))
+        if columns is None:
+            columns = ops.transpose(ops.cast(kernel, hidden.dtype))
+        logits = ops.matmul(hidden, columns)
         logits = ops.cast(logits, "float32")
         return logits if bias is None else logits + bias
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         return self.project(self.hidden_states(inputs, training=training))
 
-    def empty_cache(self, batch: Any, length: int) -> tuple[Any, Any]:
-        """Zero keys and values for `length` target positions, each (layers, B, H, length, K)."""
-        attention = self.decoder[0].self_attention
-        shape = (len(self.decoder), batch, attention.num_heads, length, attention.head_dim)
-        return ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)
+    def empty_cache(self, batch: Any, length: int) -> list[Any]:
+        """Zeros for `length` target positions: of each layer keys and values, (B, H, length, K).
 
-    def step(self, token, position, cache, memory, memory_bias):
-        """Under a causal mask: ids (B,) at `position` -> next logits (B, V) and the new cache."""
+        Arrays of their own are updated in place within a loop; parts of one would be copied.
+        """
+        attention = self.decoder[0].self_attention
+        shape = (batch, attention.num_heads, length, attention.head_dim)
+        return [ops.zeros(shape, self.compute_dtype) for _ in range(2 * len(self.decoder))]
+
+    def step(self, token, position, cache, memory, memory_bias, columns=None):
+        """Under a causal mask: ids (B,) at `position` -> next logits (B, V) and the new cache.
+
+        `columns` is the transposed softmax kernel, if the caller has it.
+        """
         x = self.embed(token[:, None], "target", start=position)
-        bias = layers.MASKED * ops.cast(ops.arange(cache[0].shape[3]) > position, "float32")
+        bias = layers.MASKED * ops.cast(ops.arange(cache[0].shape[2]) > position, "float32")
         kept = []
         for i, block in enumerate(self.decoder):
-            past = (cache[0][i], cache[1][i], position)
+            past = (*cache[2 * i : 2 * i + 2], position)
             x, *keys_values = block(x, bias, memory[i], memory_bias, past)
-            kept.append(keys_values)
-        keys, values = zip(*kept, strict=True)
-        return self.project(self.finish(x)[:, 0]), (ops.stack(keys), ops.stack(values))
+            kept += keys_values
+        return self.project(self.finish(x)[:, 0], columns), kept
 
     def activation_sites(self) -> dict[str, tuple[keras.layers.Layer, str]]:
         """Every activation layer by site name, with the input (`source`/`target`) it follows."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sgblend_utils.data import atomic_write, project_root, write_atomically
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import audit, claims, figures, tables
+from sgblend_utils.report import audit, claims, figures, overhead, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
@@ -43,6 +43,10 @@ def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
         table = audit.audit_table(preset, audit.ACTIVATION, seeds, root)
         below = audit.provenance(preset, seeds, root)
         yield name, source, (table, audit.audit_text(table), below)
+    if len(steps := overhead.step_table()):
+        yield "overhead", "`sgblend bench step`", overhead.figure_overhead()
+        text = steps.round(3).reset_index().astype(str)
+        yield "overhead", "`sgblend bench step`", (steps, text, overhead.NOTE)
     ledger, rules = claims.ledger(found), claims.RULES.replace("\n", " ")
     yield "claims", "all of the above", (ledger, claims.ledger_text(ledger), rules)
 

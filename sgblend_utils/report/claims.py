@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sgblend_utils import stats
+from sgblend_utils.report import overhead
 from sgblend_utils.report.experiments import BY_NAME, Experiment
 from sgblend_utils.report.tables import comparable, interval, number, published
 
@@ -20,7 +22,8 @@ Each difference is a mean over paired seeds with Student's t interval at 95 %, c
 the interval excludes zero on the claimed side and does not exclude the claimed size. It is *not
 reproduced* if the interval excludes the claimed side, or a difference as large as claimed. All else
 is *undecided*: with one seed there is no interval, and below BLEU 5 no BLEU decides anything. The
-*smallest detectable* difference is the true one that as many seeds find with 80 % power."""
+*smallest detectable* difference is the true one that as many seeds find with 80 % power. Overhead
+is measured apart (`sgblend bench step`, notebook 09): a seed there is a repeat in a new process."""
 
 
 def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -29,6 +32,7 @@ def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> p
     rows = []
     for claim in claims.to_dict("records"):
         tests = [examine(claim, one, claims) for one in found if claim["task"] == one.task]
+        tests = [examine_overhead(claim)] if claim["kind"] == "overhead" else tests
         nothing = {"outcome": BY_CODE if claim["kind"] == "software" else NO_RECORDS}
         rows += [{**claim, **row} for row in [row for row in tests if row] or [nothing]]
     return pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS])
@@ -68,10 +72,25 @@ def examine(claim: dict[str, Any], experiment: Experiment, claims: pd.DataFrame)
     return row
 
 
+def examine_overhead(claim: dict[str, Any]) -> dict[str, Any]:
+    """The ledger's columns from the repeats of `sgblend bench step`; empty without its record."""
+    excess = np.array(overhead.step_ratios(claim["task"], claim["activation"])) - 1
+    if not len(excess):
+        return {}
+    row = {"experiment": f"{claim['task']}, training step, cpu", "seeds": len(excess)}
+    row |= {"difference": excess.mean(), "level": stats.LEVEL, "records": "data/bench/step.json"}
+    row |= dict(zip(("low", "high"), stats.mean_interval(excess), strict=True))
+    row["p_exact"] = stats.sign_flip_test(excess - claim["bound"])
+    row["p_smallest"] = stats.smallest_p(len(excess))
+    row["detectable"] = stats.detectable_difference(excess.std(ddof=1), len(excess))
+    shifted = stats.mean_interval(excess - claim["bound"])
+    return row | {"outcome": stats.outcome(shifted, int(claim["side"]))}
+
+
 def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.astype({"experiment": object}).fillna({"experiment": "–"}).itertuples():
-        digits = BY_NAME[row.metric].digits if row.metric in BY_NAME else 0
+        digits = BY_NAME[row.metric].digits if row.metric in BY_NAME else 3
         difference = number(row.difference, digits, sign=True)
         out = {"claim": row.statement, "measured in": row.experiment, "seeds": number(row.seeds, 0)}
         out["difference"] = f"{difference} {interval(row.low, row.high, digits)}".removesuffix(" –")

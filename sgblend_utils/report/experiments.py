@@ -50,7 +50,6 @@ METRICS = (
     Metric("dead_share", "dead units (%)", -1, 2, 0.5, 100, "compared"),
     Metric("near_dead_share", "near-dead units (%)", -1, 2, 0.5, 100, "readme"),
     Metric("epoch_seconds_median", "epoch by the clock (s)", -1, 1, 10.0, 1),
-    Metric("time_ratio", "epoch's processor time (GELU's = 1)", -1, 3, 0.1, 1, "readme compared"),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -174,24 +173,11 @@ def experiments(root: Path | None = None) -> list[Experiment]:
     return sorted(found.values(), key=lambda one: one.slug)
 
 
-def processor_seconds(record: dict[str, Any]) -> float:
-    """Median of an epoch after the first, which compiles; nan if unknown or on an accelerator."""
-    spent = [row.get("cpu_seconds", np.nan) for row in record["history"]]
-    return np.nan if record["hardware"].get("accelerators") else np.median(spent[1:] or spent)
-
-
 def in_units(records: pd.DataFrame) -> pd.DataFrame:
-    """Order records by activation and seed, and bring metrics to their labels' units.
-
-    `time_ratio` is against GELU's run with the same seed on the same hardware.
-    """
+    """Order records by activation and seed, and bring metrics to their labels' units."""
     place = records["activation"].map(lambda spec: [*zoo.ZOO].index(zoo.split_spec(spec)[0]))
     by = ["place", "activation", "seed"]
     frame = records.assign(place=place).sort_values(by, ignore_index=True)
-    epoch = frame["record"].map(processor_seconds)
-    machine = frame["record"].map(lambda record: json.dumps(record["hardware"], sort_keys=True))
-    baseline = epoch.where(frame["activation"] == BASELINE).groupby([frame["seed"], machine])
-    frame["time_ratio"] = epoch / baseline.transform("first")
     frame = frame.dropna(axis="columns", how="all")
     given = "reported_bleu" in frame
     kept = [m for m in METRICS if m.name in frame and not (given and "forced" in m.uses)]

@@ -77,9 +77,9 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
 
 
 def figure_performance(experiment: Experiment) -> Figure:
-    """The paper's performance figure: test scores, time, dead units."""
-    also, scores = ("dead_share", "time_ratio"), experiment.used("scores")
-    metrics = [m for m in experiment.metrics if m in scores or m.name in also]
+    """The paper's performance figure: test scores and dead units; its time is notebook 09's."""
+    scores = experiment.used("scores")
+    metrics = [m for m in experiment.metrics if m in scores or m.name == "dead_share"]
     return draw(experiment, {m: summarise(experiment.frame, m.name) for m in metrics})
 
 

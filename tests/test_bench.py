@@ -1,0 +1,122 @@
+"""The engine of the benchmarks, on made-up ones that take known times."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sgblend_utils import bench, cli
+from sgblend_utils.errors import UserError
+from sgblend_utils.report import claims, overhead, tables
+from sgblend_utils.runs import write_record
+
+TOY = """
+import time
+from functools import partial
+from pathlib import Path
+from sgblend_utils.errors import UserError
+
+PROCESSES = {"one": {"SPEED": "1"}, "two": {"SPEED": "2"}, "three": {}}
+ROUNDS, REPEATS = 4, 2
+LOG = Path(__file__).with_name("log")
+
+def work(name, seconds):
+    print("chatter that is no answer")
+    with LOG.open("a") as file:
+        file.write(name)
+    time.sleep(seconds)
+    return {"slowest": seconds}
+
+def contestants(process):
+    import os
+    if process == "three":
+        raise UserError("it has no data")
+    scale = 1 / int(os.environ["SPEED"])
+    names = {"one": "ab", "two": "cd"}[process]
+    return {name: partial(work, name, s * scale) for name, s in zip(names, (0.02, 0.06))}, {"n": 3}
+
+def reference(process, contestant):
+    return f"{process}: {'ac'[process == 'two']}"
+
+def finish(record):
+    record["seen"] = sorted(record["processes"])
+"""
+
+
+@pytest.fixture
+def toy(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "toy_bench.py").write_text(TOY)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_contestants_of_several_processes_take_turns(toy, monkeypatch):
+    said = []
+    record = json.loads(bench.run("toy_bench", said.append, toy).read_text())
+    # Each is called once before the clock matters, then forwards and backwards.
+    assert (toy / "benchmarks" / "log").read_text() == 2 * ("abcd" + 2 * "abcddcba")
+    assert "three: left out (it has no data)" in said and record["seen"] == ["one", "two"]
+    assert {label: [len(part) for part in v] for label, v in record["seconds"].items()} == {
+        label: [4, 4] for label in ("one: a", "one: b", "two: c", "two: d")
+    }
+    one = record["processes"]["one"]
+    assert one["facts"] == {"n": 3} and one["hardware"]["cores"] >= 1 and len(one["starts"]) == 2
+    assert record["details"]["one: a"] == [{"slowest": 0.02}] * 8
+    monkeypatch.setattr(bench, "project_root", lambda: toy)
+    table = bench.summary(bench.load("toy_bench")).set_index("contestant")
+    assert table.loc["b", "ratio"] == pytest.approx(3, rel=0.2)
+    assert (
+        table.loc["d", "ratio"] == pytest.approx(3, rel=0.2) and len(table.loc["d", "repeats"]) == 2
+    )
+    assert np.isnan(table.loc["a", "ratio"])
+    assert table.loc["a", "seconds"] == pytest.approx(2 * table.loc["c", "seconds"], rel=0.2)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_an_error_with_its_message(toy):
+    text = TOY.replace("    time.sleep(seconds)", "    raise RuntimeError('out of luck')")
+    (toy / "benchmarks" / "toy_bench.py").write_text(text)
+    with pytest.raises(UserError, match="out of luck"):
+        bench.run("toy_bench", folder=toy)
+    assert not bench.bench_path("toy_bench", toy).exists()
+
+
+def test_without_a_checkout_or_a_record_it_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "project_root", lambda: tmp_path)
+    assert cli.main(["bench", "step"]) == 2 and "in a checkout" in capsys.readouterr().err
+    with pytest.raises(UserError, match="run `sgblend bench step`"):
+        bench.load("step")
+    assert overhead.step_ratios("multi30k") == [] and overhead.step_table().empty
+
+
+def made_up(ratios):
+    """A record of `step` with these ratios, a repeat each, of three noisy rounds."""
+    rng, seconds = np.random.default_rng(0), {"multi30k: gelu": [], "multi30k: sgblend": []}
+    for ratio in ratios:
+        own = rng.uniform(1.0, 1.4, 3)  # the machine's moods, shared by both
+        seconds["multi30k: gelu"].append(own.tolist())
+        seconds["multi30k: sgblend"].append((own * ratio).tolist())
+    return {"seconds": seconds, "references": dict.fromkeys(seconds, "multi30k: gelu")}
+
+
+@pytest.mark.parametrize(
+    ("ratios", "outcome"),
+    [
+        ((1.010, 1.012, 1.008, 1.011), "reproduced"),  # at most 1.029
+        ((1.048, 1.052, 1.050, 1.049), "not reproduced"),
+        ((1.000, 1.060, 1.010, 1.050), "undecided"),
+    ],
+)
+def test_the_claim_about_overhead_is_judged_by_the_repeats(tmp_path, monkeypatch, ratios, outcome):
+    monkeypatch.setattr(bench, "project_root", lambda: tmp_path)
+    path = bench.bench_path("step")
+    path.parent.mkdir(parents=True)
+    write_record(made_up(ratios), path)
+    assert overhead.step_ratios("multi30k") == pytest.approx(ratios)
+    published = tables.published("claims")
+    ledger = claims.ledger([], published).set_index("claim")
+    row = ledger.loc["general-overhead"]
+    assert (row["outcome"], row["seeds"]) == (outcome, 4)
+    assert row["difference"] == pytest.approx(np.mean(ratios) - 1)
+    assert ledger.loc["overhead", "outcome"] == claims.NO_RECORDS
