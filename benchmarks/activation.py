@@ -13,7 +13,7 @@ PROCESSES = {
     "PyTorch": {"KERAS_BACKEND": "torch"},
     "PyTorch, compiled": {"KERAS_BACKEND": "torch"},
 }
-ROUNDS, REPEATS = 9, 3
+ROUNDS, REPEATS = 9, 2
 # Pre-activations of a batch of 64 sentences, and of one of the `cpu` preset's 768 tokens.
 SHAPES = {"large": (64, 50, 1024), "small": (768, 256)}
 CALLS = {"large": 1, "small": 10}  # in one timing

@@ -14,7 +14,7 @@ PROCESSES = {
     "CTranslate2": {"KERAS_BACKEND": "jax"},
     "from the shell": {"KERAS_BACKEND": "jax"},
 }
-ROUNDS, REPEATS = 7, 3
+ROUNDS, REPEATS = 7, 2
 SENTENCE = "A man is riding a bicycle."
 SEARCHES = {"greedy": 1, "beam of 4": 4}
 

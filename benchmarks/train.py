@@ -13,7 +13,7 @@ PROCESSES = {
     "CIFAR-10, Keras on TensorFlow": {"KERAS_BACKEND": "tensorflow"},
     "CIFAR-10, PyTorch": {"KERAS_BACKEND": "jax"},
 }
-ROUNDS, REPEATS = 10, 2
+ROUNDS, REPEATS = 6, 2
 LONGEST = 64  # programs that PyTorch keeps for one function: one per bucket and model
 
 
