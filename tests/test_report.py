@@ -14,7 +14,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from report_tools import FIVE, THREE, fill_store
 
-from sgblend_utils import report
+from sgblend_utils import bench, report
 from sgblend_utils.errors import UserError
 from sgblend_utils.report import claims, figures, tables
 from sgblend_utils.report.experiments import BY_NAME, digest, experiments, ranges
@@ -117,7 +117,8 @@ def test_a_second_report_changes_no_byte_and_renews_the_readme(
     assert contents(tmp_path / "figures") == contents(written)
 
 
-def test_an_empty_store_still_gives_the_theory_and_says_so(tmp_path, undrawn):
+def test_an_empty_store_still_gives_the_theory_and_says_so(tmp_path, undrawn, monkeypatch):
+    monkeypatch.setattr(bench, "project_root", lambda: tmp_path)  # where no benchmark is stored
     empty, folder = tmp_path / "results", tmp_path / "figures"
     report.write_report(empty, folder)
     assert {p.name for p in folder.glob("*.png")} == {"teaser_exact.png", "teaser_published.png"}
@@ -402,7 +403,8 @@ def test_outcomes_follow_what_was_put_into_the_records(gain, expected, tmp_path)
     assert outcomes(tmp_path)["bleu-gelu"] == expected
 
 
-def test_one_seed_decides_no_claim(tmp_path):
+def test_one_seed_decides_no_claim(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "project_root", lambda: tmp_path)
     fill_store(tmp_path, FIVE, (0,), task="wmt14", effects={"sgblend": 5, "relu": -5})
     assert set(outcomes(tmp_path).values()) <= {"undecided", claims.NO_RECORDS, claims.BY_CODE}
 
