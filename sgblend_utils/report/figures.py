@@ -44,7 +44,7 @@ def finish(figure: Figure, title: str, note: str) -> Figure:
 
 def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool = False) -> Figure:
     """A panel per metric, a row per activation; `means` is of `summarise` or, paired, `compare`."""
-    figure, axes_grid = grid(len(means))
+    figure, axes_grid = grid(len(means), columns=2 if len(means) == 4 else 3)
     for axes, (metric, table) in zip(axes_grid.flat, means.items(), strict=False):
         runs = experiment.frame.pivot(index="activation", columns="seed", values=metric.name)
         runs = (runs - runs.loc[BASELINE] if paired else runs).loc[table.index]
