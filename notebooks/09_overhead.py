@@ -19,7 +19,8 @@
 # numbers: an epoch takes 142 s with SG-Blend and 138 s with GELU, 2.9 % more. Whether that holds depends on
 # where one looks. The activation by itself costs between 1.3 and 5 times as much as GELU, depending on the
 # backend; a training step of a small Transformer is 4 % longer, one of a small ResNet a fifth. In memory
-# nothing is to be seen. Left to automatic differentiation, the formula costs more in both.
+# nothing is to be seen. Left to automatic differentiation, the formula keeps several times as much for its
+# backward pass, and on large arrays takes longer nearly everywhere.
 #
 # *You will learn* how to time two things on a machine that is never quiet, what an activation does with memory,
 # and how much of a training step an activation is.
