@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,18 @@ class Process:
         self.process.wait()
 
 
+def take_turns(alive: dict[str, Process], rounds: int, where: str, say: Any) -> Iterator[Any]:
+    """Label and answer of each turn: all contestants forwards, then backwards."""
+    order = [(p, c) for p, one in alive.items() for c in one.about["contestants"]]
+    for i in range(rounds):
+        last = None
+        for process, contestant in order if i % 2 == 0 else order[::-1]:
+            time.sleep(PAUSE if process != last else 0)
+            last = process
+            yield f"{process}: {contestant}", alive[process].time(contestant)
+        say(f"{where}, round {i + 1} of {rounds}")
+
+
 def run(name: str, say: Any = lambda text: None, folder: Path | None = None) -> Path:
     """Perform a benchmark and write its record; a UserError if none of its processes can work."""
     folder = folder or project_root()
@@ -128,21 +141,15 @@ def run(name: str, say: Any = lambda text: None, folder: Path | None = None) -> 
                 kept = processes.setdefault(process, {**one.about, "starts": []})
                 kept["starts"].append(starts)
                 say(f"repeat {repeat + 1}, {process}: ready")
-            order = [(p, c) for p, one in alive.items() for c in one.about["contestants"]]
-            if not order:
+            if not alive:
                 raise UserError(f"Nothing of the benchmark {name} can be run here.")
-            for process, contestant in order:
-                seconds.setdefault(f"{process}: {contestant}", []).append([])
-            for i in range(module.ROUNDS):
-                last = None
-                for process, contestant in order if i % 2 == 0 else order[::-1]:
-                    time.sleep(PAUSE if process != last else 0)
-                    last = process
-                    found = alive[process].time(contestant)
-                    seconds[label := f"{process}: {contestant}"][-1].append(found.pop("seconds"))
-                    if found:
-                        details.setdefault(label, []).append(found)
-                say(f"repeat {repeat + 1}, round {i + 1} of {module.ROUNDS}")
+            turns: dict[str, list[float]] = {}
+            for label, found in take_turns(alive, module.ROUNDS, f"repeat {repeat + 1}", say):
+                turns.setdefault(label, []).append(found.pop("seconds"))
+                if found:
+                    details.setdefault(label, []).append(found)
+            for label, values in turns.items():
+                seconds.setdefault(label, []).append(values)
         finally:
             for one in alive.values():
                 one.close()
@@ -153,9 +160,7 @@ def run(name: str, say: Any = lambda text: None, folder: Path | None = None) -> 
     getattr(module, "finish", lambda record: None)(record)
     pairs = [(label, *label.split(": ")) for label in seconds]
     record["references"] = {label: module.reference(*parts) for label, *parts in pairs}
-    path = bench_path(name, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_record(record, path)
+    write_record(record, path := bench_path(name, folder))
     return path
 
 

@@ -109,13 +109,10 @@ def _sum_to(values, shape):
     rank = len(values.shape)
     keep = (1,) * (rank - len(shape)) + tuple(shape)
     axes = tuple(axis for axis in range(rank) if keep[axis] == 1)
-    leading = tuple(axis for axis in axes if axis < rank - 1)
-    if _BACKEND == "torch":
-        leading = axes
-    if leading:
-        values = ops.sum(values, axis=leading, keepdims=True)
-    if rank - 1 in axes and _BACKEND != "torch":
-        values = ops.sum(values, axis=-1, keepdims=True)
+    last = tuple(axis for axis in axes if axis == rank - 1)
+    for part in (axes,) if _BACKEND == "torch" else (axes[: len(axes) - len(last)], last):
+        if part:
+            values = ops.sum(values, axis=part, keepdims=True)
     return ops.reshape(values, shape)
 
 

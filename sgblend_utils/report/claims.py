@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sgblend_utils import stats
@@ -64,27 +63,29 @@ def examine(claim: dict[str, Any], experiment: Experiment, claims: pd.DataFrame)
     decided = comparable(experiment, claim["metric"])
     row["outcome"] = min(outcomes, key=WORST.index) if decided else "undecided"
     row["records"] = " ".join(frame.loc[used, "key"])
-    if not best:
-        row |= dict(zip(("low", "high"), stats.mean_interval(first, level), strict=True))
-        row |= {"difference": first.mean(), "p_smallest": stats.smallest_p(len(first))}
-        row["p_exact"] = stats.sign_flip_test(first - claim["bound"])
-        row["detectable"] = stats.detectable_difference(first.std(), len(first), level)
+    return row | ({} if best else described(first, claim["bound"], level))
+
+
+def described(values: pd.Series, bound: float, level: float) -> dict[str, Any]:
+    """The ledger's numbers about paired differences."""
+    low, high = stats.mean_interval(values, level)
+    row = {"difference": values.mean(), "low": low, "high": high}
+    row["p_exact"] = stats.sign_flip_test(values - bound)
+    row["p_smallest"] = stats.smallest_p(len(values))
+    row["detectable"] = stats.detectable_difference(values.std(), len(values), level)
     return row
 
 
 def examine_overhead(claim: dict[str, Any]) -> dict[str, Any]:
     """The ledger's columns from the repeats of `sgblend bench step`; empty without its record."""
-    excess = np.array(overhead.step_ratios(claim["task"], claim["activation"])) - 1
-    if not len(excess):
+    excess = pd.Series(overhead.step_ratios(claim["task"], claim["activation"]), dtype=float) - 1
+    if excess.empty:
         return {}
     row = {"experiment": f"{claim['task']}, training step, cpu", "seeds": len(excess)}
-    row |= {"difference": excess.mean(), "level": stats.LEVEL, "records": "data/bench/step.json"}
-    row |= dict(zip(("low", "high"), stats.mean_interval(excess), strict=True))
-    row["p_exact"] = stats.sign_flip_test(excess - claim["bound"])
-    row["p_smallest"] = stats.smallest_p(len(excess))
-    row["detectable"] = stats.detectable_difference(excess.std(ddof=1), len(excess))
-    shifted = stats.mean_interval(excess - claim["bound"])
-    return row | {"outcome": stats.outcome(shifted, int(claim["side"]))}
+    row |= {"level": stats.LEVEL, "records": "data/bench/step.json"}
+    ends = stats.mean_interval(excess - claim["bound"])
+    row["outcome"] = stats.outcome(ends, int(claim["side"]))
+    return row | described(excess, claim["bound"], stats.LEVEL)
 
 
 def ledger_text(table: pd.DataFrame) -> pd.DataFrame:

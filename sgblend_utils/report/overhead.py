@@ -14,37 +14,37 @@ PAPER = 142 / 138  # seconds of an epoch with SG-Blend and with GELU, in the pap
 NOTE = "A training step of the cpu preset, over GELU's; mean over repeats, 95 % t interval"
 
 
-def step_ratios(task: str, activation: str = "sgblend") -> list[float]:
-    """Time of a step over that of GELU's, a median per repeat; empty without a record."""
+def measured() -> dict[tuple[str, str], list[float]]:
+    """Task, activation -> time of a step over that of GELU's, a median per repeat."""
     if not bench.bench_path("step").is_file():
-        return []
+        return {}
     table = bench.summary(bench.load("step")).set_index(["process", "contestant"])
-    return table["repeats"].get((task, activation), [])
+    return table["repeats"].dropna().to_dict()
+
+
+def step_ratios(task: str, activation: str = "sgblend") -> list[float]:
+    """One entry of `measured`; empty without a record."""
+    return measured().get((task, activation), [])
 
 
 def step_table() -> pd.DataFrame:
     """A row per task: `ratio`, the mean over repeats, with its 95 % t interval `low` to `high`."""
-    rows = {}
+    found, rows = measured(), {}
     for task in WORDS:
-        if ratios := step_ratios(task):
-            low, high = stats.mean_interval(ratios)
-            rows[task] = {
-                "repeats": len(ratios),
-                "ratio": np.mean(ratios),
-                "low": low,
-                "high": high,
-            }
+        if ratios := found.get((task, "sgblend")):
+            row = (len(ratios), np.mean(ratios), *stats.mean_interval(ratios))
+            rows[task] = dict(zip(("repeats", "ratio", "low", "high"), row, strict=True))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
 def figure_overhead() -> Figure:
     """The table as a figure, beside the paper's own epochs."""
-    table = step_table()
+    table, found = step_table(), measured()
     set_style()
     figure, axes = plt.subplots(figsize=(7.4, 1.5 + 0.5 * len(table)))
     places = np.arange(len(table))
     for place, task in zip(places, table.index, strict=True):
-        excess = 100 * (np.array(step_ratios(task)) - 1)
+        excess = 100 * (np.array(found[task, "sgblend"]) - 1)
         axes.scatter(excess, np.full(len(excess), place), 28, PALETTE["sgblend"], alpha=0.55)
     ends = 100 * (table[["low", "high"]] - 1)
     axes.hlines(places + 0.22, ends["low"], ends["high"], PALETTE["sgblend"], linewidth=2.4)
