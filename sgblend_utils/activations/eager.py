@@ -4,9 +4,11 @@ In place and in blocks that stay in cache, without which each of two dozen opera
 write main memory.  The formulas are those of `kernels`, for scalar parameters.
 """
 
+import contextlib
 import math
 
-import torch
+with contextlib.suppress(ImportError):  # every module can be imported, also without PyTorch
+    import torch
 
 BLOCK = 2**18  # elements
 _SQRT_HALF, _INV_SQRT_2PI = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
