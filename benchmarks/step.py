@@ -12,7 +12,7 @@ PROCESSES = {
     "wmt14": {"KERAS_BACKEND": "jax"},
     "cifar10": {"KERAS_BACKEND": "tensorflow"},
 }
-ROUNDS, REPEATS = 10, 4
+ROUNDS, REPEATS = 10, 6
 ACTIVATIONS = ("gelu", "sgblend")
 BATCHES = 24  # one after the other in one timing
 SOME = {"cifar10": {"max_samples": 6400}, "wmt14": {}, "multi30k": {}}  # images take time to decode

@@ -211,7 +211,7 @@ def command(arguments: argparse.Namespace) -> None:
         case "bench":
             from sgblend_utils import bench
 
-            path = bench.run(arguments.benchmark, say=partial(print, file=sys.stderr))
+            path = bench.engine().run(arguments.benchmark, say=partial(print, file=sys.stderr))
             table = bench.summary(bench.load(arguments.benchmark)).drop(columns="repeats")
             print(table.round(4).to_string(index=False, na_rep=""))
             print(f"record: {os.path.relpath(path)}")

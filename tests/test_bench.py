@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import engine
 from sgblend_utils import bench, cli
 from sgblend_utils.errors import UserError
 from sgblend_utils.report import claims, overhead, tables
@@ -53,7 +54,7 @@ def toy(tmp_path):
 @pytest.mark.slow
 def test_contestants_of_several_processes_take_turns(toy, monkeypatch):
     said = []
-    record = json.loads(bench.run("toy_bench", said.append, toy).read_text())
+    record = json.loads(engine.run("toy_bench", said.append, toy).read_text())
     # Each is called once before the clock matters, then forwards and backwards.
     assert (toy / "benchmarks" / "log").read_text() == 2 * ("abcd" + 2 * "abcddcba")
     assert "three: left out (it has no data)" in said and record["seen"] == ["one", "two"]
@@ -78,7 +79,7 @@ def test_a_process_that_dies_is_an_error_with_its_message(toy):
     text = TOY.replace("    time.sleep(seconds)", "    raise RuntimeError('out of luck')")
     (toy / "benchmarks" / "toy_bench.py").write_text(text)
     with pytest.raises(UserError, match="out of luck"):
-        bench.run("toy_bench", folder=toy)
+        engine.run("toy_bench", folder=toy)
     assert not bench.bench_path("toy_bench", toy).exists()
 
 

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import importlib
 import math
-import sys
 
 import keras
 import numpy as np
@@ -117,29 +116,22 @@ def _sum_to(values, shape):
 
 
 @functools.cache
-def blended_gate(gelu=None, learned=("alpha", "beta", "gamma"), training=True):
+def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
     """The function (x, alpha, beta, gamma) -> x G(x) - alpha gamma.
 
     The parameters must broadcast against ``x``; each gets a gradient of its own shape and dtype, or
     zeros if not among `learned`.  `gelu` is one of `zoo.GELU_FORMS`, or None for SSwish and Swish:
-    alpha then counts for nothing.  Where TensorFlow does not compile a model, it compiles this
-    function, but not what is to be exported: pass ``training=False``.
+    alpha then counts for nothing.
     """
     if _BACKEND == "torch":
         return functools.partial(_Blend.apply, gelu, learned)
-    value = functools.partial(_value, gelu=gelu, learned=learned)
-    gradients = functools.partial(_gradients, gelu=gelu, learned=learned)
-    if _BACKEND == "tensorflow" and sys.platform != "darwin":  # on Apple's GPUs it has no XLA
-        xla = {"jit_compile": True, "autograph": False}
-        compiled = functools.partial(importlib.import_module("tensorflow").function, **xla)
-        gradients, value = compiled(gradients), compiled(value) if training else value
 
     @ops.custom_gradient
     def function(x, *parameters):
         def grad(upstream):
-            return gradients(x, upstream, *parameters)
+            return _gradients(x, upstream, *parameters, gelu=gelu, learned=learned)
 
-        return value(x, *parameters), grad
+        return _value(x, *parameters, gelu=gelu, learned=learned), grad
 
     return function
 

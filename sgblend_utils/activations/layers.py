@@ -153,13 +153,13 @@ class LearnableActivation(keras.layers.Layer):
             self.build(())
         return {name: ops.convert_to_numpy(t) for name, t in self._tensors().items()}
 
-    def call(self, inputs, training=False):
+    def call(self, inputs):
         x = ops.convert_to_tensor(inputs)
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
             x = ops.cast(x, self.compute_dtype)  # integers have no logistic function
         known = self._tensors()
         values = [known[n] if n in known else ops.zeros_like(known["beta"]) for n in _STARTS]
-        return blended_gate(self.gelu, self.trainable_parameters, bool(training))(x, *values)
+        return blended_gate(self.gelu, self.trainable_parameters)(x, *values)
 
     def compute_output_shape(self, input_shape):
         return input_shape

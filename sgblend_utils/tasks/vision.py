@@ -154,6 +154,5 @@ TASKS = [
             *("dog", "frog", "horse", "ship", "truck"),
         ),
         default_backend="tensorflow",
-        version=2,
     )
 ]
