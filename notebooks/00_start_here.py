@@ -18,7 +18,7 @@
 # **Claim of these notebooks.** A paper's claims about an activation function become testable when three
 # things are kept apart: what follows from the formula, what a measurement that leaks no answers shows, and
 # how much a handful of seeds can tell. Small, careful runs then show what the published numbers consist of,
-# and how large an effect can still be; most differences as small as the claimed ones they leave undecided.
+# and, where enough seeds have run, whether a difference that matters is there.
 # The notebooks do this for
 # *SG-Blend: Learning an Interpolation Between Improved Swish and GELU for Robust Neural
 # Representations* (Sarkar, Gala, Tripathi; NeurIPS 2025;
@@ -46,10 +46,8 @@ from IPython.display import Markdown, display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from sgblend_utils import theory
-from sgblend_utils.report import digest, experiments
-from sgblend_utils.report.claims import ledger, ledger_text, summary
-from sgblend_utils.report.figures import figure_performance
-from sgblend_utils.report.tables import message, results, results_text, to_markdown
+from sgblend_utils.report import digest, experiments, front
+from sgblend_utils.report.tables import to_markdown
 from sgblend_utils.style import activation_style
 
 set_matplotlib_formats("png", dpi=80, bbox_inches="tight")  # `figures/` has them larger
@@ -114,36 +112,18 @@ print("trained, saved, loaded: the same outputs")
 # %% [markdown]
 # ## 3 · The answer so far
 #
-# Everything in this section is computed from the records at the moment the notebook runs: the
-# sentence, the tables and the titles of the figures change when records are added. An **experiment** is a set of
-# runs that differ in activation and seed alone.
+# Everything in this section is computed from the records at the moment the notebook runs. What counts as an answer was fixed
+# before the runs: for each task a primary metric, the smallest difference that matters (the *margin*), and which seeds are
+# judged. One figure and one table; [notebook 10](10_tables_and_figures.ipynb) has everything else.
 
 # %%
 found = experiments()
-claims = ledger(found)
-display(Markdown(summary(claims) if found else "There are no results yet."))
-for experiment in found:
-    caption = f"**{experiment.name}** ({experiment.seeds}, {experiment.backend})"
-    display(Markdown(f"{caption}\n\n{to_markdown(results_text(experiment))}"))
-
-# %% [markdown]
-# The same as figures, for the experiments of the sound protocol:
+front.figure_forest(found)
+plt.show()
+print(digest(front.effects(found)))
 
 # %%
-for experiment in found:
-    if experiment.protocol == "sound" and len(experiment.activations) > 1:
-        figure_performance(experiment)
-        plt.show()
-        print(experiment.slug, digest(results(experiment)))
-
-# %% [markdown]
-# What these runs say about single claims of the paper, as far as there are runs for them.
-# [Notebook 10](10_tables_and_figures.ipynb) has all claims, every comparison seed by seed, and how
-# large a difference could have been overlooked.
-
-# %%
-tested = claims[claims["experiment"].notna()]
-display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has been tested yet."))
+display(Markdown(to_markdown(front.task_table(found))))
 
 # %% [markdown]
 # ## 4 · How to read a number
@@ -164,13 +144,11 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # * **Settings.** Settings such as learning rates were chosen with GELU alone, and then used for every
 #   activation.
 # * **The activation.** `SG-Blend` without anything in brackets is the variant whose $\alpha$, $\beta$ and $\gamma$ are
-#   free numbers. The published code keeps $\alpha$ between 0.269 and 0.731 and has another form of GELU inside
-#   ([notebook 01](01_activation_derivation.ipynb)); in `sound` experiments that function was not tested.
-# * **Outcomes.** A claim counts as *reproduced* only if the corrected interval of the paired
-#   difference excludes zero on the claimed side and leaves room for the claimed size, as *not
-#   reproduced* only if the interval leaves no room for the claim, and otherwise as *undecided*. Few
-#   seeds leave most claims undecided. Where GELU itself has no dead unit, "fewer dead units" cannot be tested,
-#   even if its row says *not reproduced*.
+#   free numbers. *As published*, $\alpha$ stays between 0.269 and 0.731, $\beta$ between 0.1 and 10, and GELU has another
+#   form ([notebook 01](01_activation_derivation.ipynb)).
+# * **Verdicts.** *Gain* or *loss*: the difference from GELU is not zero. *No relevant difference*: it is smaller than the
+#   margin. *Undecided*: the planned seeds show neither. *Not testable*: there is nothing to differ in, such as dead units
+#   where GELU has none. *Not run*: planned runs are missing. All are corrected for the number of claims.
 # * **Cross-entropy** on held-out data is the finer measure, BLEU or accuracy the one that is usually
 #   reported.
 #
@@ -209,16 +187,10 @@ display(Markdown(to_markdown(ledger_text(tested)) if len(tested) else "None has 
 # * It is one line in a Keras model, and the model trains, saves and loads.
 # * In the published translation code the decoder sees the words that it has to predict, so its accuracy and BLEU
 #   measure copying ([notebook 04](04_wmt14_data_and_protocol.ipynb)).
-# * Under the sound protocol, where there is more than one seed (*better* and *worse* are in relation to GELU, with
-#   an interval that is corrected for the number of activations):
+# * What the verdicts say:
 
 # %%
-lines = [
-    f"* {experiment.name}: " + "; ".join(message(experiment, m) for m in experiment.used("scores"))
-    for experiment in found
-    if experiment.protocol == "sound" and experiment.frame["seed"].nunique() > 1
-]
-display(Markdown("\n".join([*lines, f"* {summary(claims)}"])))
+display(Markdown(front.points(found).replace("](notebooks/", "](")))
 
 # %% [markdown]
 # ---

@@ -406,8 +406,7 @@ plt.close("all")
 display(Markdown(f"**{multi30k.name}**\n\n{to_markdown(comparison_text(multi30k))}"))
 
 # %% [markdown]
-# What it costs to decide more is in the last column: so many seeds can only be relied on to find
-# differences as large as the one named there. The paper's own gap between SG-Blend and GELU on WMT14 is
+# The last column says how large a true difference these seeds would have found with 80 % power. The paper's own gap between SG-Blend and GELU on WMT14 is
 # 1.3 points of BLEU (its 0.341 against 0.328); notebook 10 lists all such claims.
 #
 # ## 8 · What the sites learn
@@ -451,8 +450,8 @@ for i, example in enumerate(examples[:3]):
 #   by perturbation (and its absence by a visible leak), padding, equal starts, and learning itself on
 #   a language with a known answer.
 # * The search is part of the result: on the same model it moves BLEU by more than activations do.
-# * On Multi30k the intervals of SG-Blend minus GELU include zero in BLEU, cross-entropy and accuracy, and
-#   three seeds could only have found differences larger than those printed above: undecided.
+# * On Multi30k the pilot's intervals of SG-Blend minus GELU include zero in BLEU, cross-entropy and accuracy; the planned
+#   seeds decide, in [notebook 10](10_tables_and_figures.ipynb).
 # * On WMT14, with one seed and a BLEU near one, nothing is decided; cross-entropies lie within a few
 #   hundredths of a nat of one another.
 # * The activations that are compared differ by at most three parameters a site and share everything else.

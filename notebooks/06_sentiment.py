@@ -417,16 +417,11 @@ print("after one more epoch: still above 90 %, and every α has left zero")
 # * The published pipeline loses the mark that it reads and lets padding change the score; both are
 #   shown above by experiments that could have failed, and each has a switch.
 # * On a task that word counts cannot solve, a small sound encoder learns the rule.
-# * On IMDB no difference from GELU in accuracy or cross-entropy was shown for any activation, once
-#   the intervals are corrected for five comparisons: with three seeds each, the mean accuracies of six
-#   activations lie between 85.9 and 86.3 %. SG-Blend minus GELU is +0.03 points of accuracy, 95 % interval
-#   −0.04 to +0.09. The paper's claim that SG-Blend classifies sentiment better is not supported at this
-#   size; a difference of 0.2 points would have been found with a probability of 80 %.
-# * One hypothesis test is significant: SiLU's F1 is 0.08 points above GELU's, by nearly the same amount
-#   in all three seeds. It speaks of seeds alone. Where three differences happen to agree, the
-#   interval of their mean is narrow, though an exact test of three signs cannot fall below p = 0.25.
-#   And differences below ± 0.4 points could reverse on other reviews, since the test set has
-#   25,000: it is no reason to choose an activation.
+# * On IMDB, in the pilot (three seeds; no verdict uses them), SG-Blend minus GELU is +0.03 points of accuracy, 95 % interval
+#   −0.06 to +0.11, and +0.0005 nats of cross-entropy. Five of six activations lie within 0.1 points of each other; ReLU
+#   alone is behind, by 0.29 points, with the interval corrected for five comparisons.
+# * Seeds are not the whole uncertainty. The 25,000 reviews of the test set alone leave ± 0.43 points open for a single
+#   model, so that differences of a tenth of a point could reverse on other reviews: no reason to choose an activation.
 # * SG-Blend does move from its start: α ends near 0.7 in the block and 0.8 in the head, nearer to
 #   the Swish part than to GELU, without a measurable effect on the scores.
 # * The flaws of the published protocol hardly change the accuracy of this task.
@@ -441,12 +436,10 @@ accuracy, nll = (
     compare(sound.frame, name, "gelu", BY_NAME[name].better)
     for name in ("test_accuracy", "test_nll")
 )
-for table in (accuracy, nll):
-    assert (table["low_corrected"] < 0).all() and (table["high_corrected"] > 0).all()
-assert accuracy.loc["sgblend", "detectable"] < 0.2
+assert accuracy.index[accuracy["high_corrected"] < 0].tolist() == ["relu"]
+assert (nll["low_corrected"] < 0).all() and (nll["high_corrected"] > 0).all()
+assert abs(accuracy.loc["sgblend", "difference"]) < 0.1 and accuracy["detectable"].max() < 0.2
 assert best.min() > 85.8 and best.max() < 86.3 and np.mean(widths) > 0.4
-f1 = compare(sound.frame, "f1", "gelu", +1)
-assert list(f1.index[f1["low_corrected"] > 0]) == ["silu"]
 assert published is None or abs(published.frame["test_accuracy"].mean() - best.mean()) < 0.5
 for metric in shown:
     print(message(sound, metric))

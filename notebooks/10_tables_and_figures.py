@@ -27,7 +27,6 @@
 # %%
 import io
 import itertools
-import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,8 +36,9 @@ from PIL import Image as Picture
 
 from sgblend_utils import stats
 from sgblend_utils.data import project_root
-from sgblend_utils.report import claims, digest, experiments, figures, note, tables
-from sgblend_utils.report.experiments import BY_NAME
+from sgblend_utils.report import claims, digest, experiments, figures, front, note, tables
+from sgblend_utils.report.experiments import BY_NAME, ranges
+from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.style import LABELS, MUTED, activation_style, set_style
 from sgblend_utils.zoo import label
 
@@ -69,7 +69,7 @@ def show_figure(figure: plt.Figure) -> None:
 # reported; nor are the runs of the audit with some protocol switches off, which
 # [notebook 04](04_wmt14_data_and_protocol.ipynb) shows. `SG-Blend` without anything in brackets is the variant whose
 # $\alpha$, $\beta$ and $\gamma$ are free numbers, with the exact GELU inside; the published code bounds $\alpha$ and has
-# another form of GELU, and only the runs of the `published` protocol use that function.
+# another form of GELU: that function is what the runs of the `published` protocol use, and the variant *as published*.
 
 # %%
 store = [
@@ -142,7 +142,7 @@ for experiment in several:
 # A seed fixes initial weights and data order, the same for every activation. What a seed adds to all of
 # them drops out of the difference from GELU's run with that seed, which is why runs are compared in
 # pairs. The thick bar is the 95 % interval of the mean difference; the thin one holds for all
-# comparisons on that metric together. Below BLEU 5, differences of BLEU are accidents: no claim is decided by them.
+# comparisons with GELU on that metric together. Below BLEU 5, output has little to do with the source: not compared.
 
 # %%
 for experiment in several:
@@ -151,12 +151,12 @@ for experiment in several:
         print(experiment.slug, digest(tables.comparison(experiment)))
 
 # %% [markdown]
-# The same in numbers. *p (exact)* flips signs of the seeds' differences in all ways and assumes nothing
-# about their distribution; in brackets is the smallest value it can reach with so many seeds. Three seeds
-# that all agree give 0.25: with three seeds, "significant" always rests on the t test's assumption of
-# normal differences. *q* is the t test's p after Benjamini and Hochberg. *P(better)* is the share of pairs
-# of runs, whatever their seeds, in which the activation beats GELU. *Smallest detectable* is the true
-# difference that would have been found with 80 % power at the corrected level.
+# The same in numbers. The standard deviation behind an interval comes from all activations of an experiment: what is left
+# of a metric once an effect of each activation and one of each seed are taken out (a blocked analysis of variance). With
+# three seeds, a deviation from one pair of activations alone is often several times too small or too large. *Dunnett*'s
+# intervals and p values hold for all comparisons with GELU on a metric together. *P(better)* is the share of pairs of runs,
+# whatever their seeds, in which the activation beats GELU. *Smallest detectable* is the true difference that would have
+# been found with 80 % power, before any correction. Metrics at a floor, such as dead units where there are none, are left out.
 
 # %%
 for experiment in found:
@@ -167,43 +167,24 @@ for experiment in found:
 # %% [markdown]
 # ## 4 · How many seeds would it take?
 #
-# That a difference was not found matters only if the test had the power to find it. The noise
-# that matters is the standard deviation, over seeds, of the difference between paired runs. From it
-# follows how many seeds find a given difference with 80 % power. The deviation itself is estimated from
-# few seeds, so these counts are rough. In this section it is pooled over all activations of an experiment. The
-# *smallest detectable* differences of sections 3 and 6 come from the deviation of one comparison alone: with three
-# seeds that can be several times too small or too large, and where the two disagree, the pooled one is the better
-# estimate.
-
+# That a difference was not found matters only if the test had the power to find it. From the pooled deviation of a paired
+# difference follows how many seeds would, with 80 % power, both find a difference as large as the plan's margin (the
+# smallest that matters) and exclude one if there is none.
 
 # %%
-def paired_deviation(experiment, metric):
-    """Standard deviation over seeds of the difference from GELU, pooled over activations."""
-    others = [name for name in experiment.activations if name != "gelu"]
-    differences = [stats.paired_differences(experiment.frame, metric, name) for name in others]
-    squares = [((d - d.mean()) ** 2).sum() for d in differences if len(d)]
-    free = sum(len(d) - 1 for d in differences if len(d))
-    return math.sqrt(sum(squares) / free) if free else math.nan
-
-
-# %%
-effects = {
-    "bleu": (1.3, 0.5, 0.2),
-    "test_nll": (0.02, 0.01, 0.005),
-    "test_accuracy": (1.0, 0.5, 0.15),
-}
-rows = []
+fixed, rows = plan(), []
 for experiment in found:
-    for metric in (m for m in experiment.metrics if m.name in effects):
-        deviation = paired_deviation(experiment, metric.name)
-        if math.isnan(deviation):
+    for metric in (m for m in experiment.metrics if m.name in fixed["margins"]):
+        known, _ = stats.estimates(experiment.frame, metric.name)
+        one = next(iter(known.values()), None)
+        if one is None or not one.deviation > 0 or not tables.comparable(experiment, metric.name):
             continue
+        margin = fixed["margins"][metric.name]["value"]
         row = {"experiment": experiment.name, "metric": metric.label}
-        row["deviation"] = tables.number(deviation, metric.digits)
-        for column, effect in zip(("large", "medium", "small"), effects[metric.name], strict=True):
-            needed = stats.seeds_needed(effect, deviation) or "over a million"
-            row[f"{column} difference"] = f"{effect:g}: {needed} seeds"
-        rows.append(row)
+        row["deviation of a difference"] = tables.number(one.deviation, metric.digits)
+        row["margin"] = tables.number(margin, metric.digits)
+        needed = stats.seeds_needed(margin, one.deviation)
+        rows.append(row | {"seeds needed": str(needed or "over a million")})
 show(pd.DataFrame(rows) if rows else pd.DataFrame({"deviation": ["needs two seeds in common"]}))
 
 # %%
@@ -212,9 +193,10 @@ drawn = {}
 figure, axes = plt.subplots(figsize=(8, 3.8))
 translators = [e for e in found if "bleu" in e.frame and tables.comparable(e, "bleu")]
 for experiment, dash in zip(translators, itertools.cycle(("-", "--", "-.", ":")), strict=False):
-    deviation = paired_deviation(experiment, "bleu")
-    if not math.isnan(deviation):
-        drawn[experiment.name] = [stats.detectable_difference(deviation, n) for n in seeds]
+    known, _ = stats.estimates(experiment.frame, "bleu")
+    for one in list(known.values())[:1]:
+        errors = [stats.Estimate(0.0, one.deviation / n**0.5, n - 1, n) for n in seeds]
+        drawn[experiment.name] = [stats.detectable_difference(error) for error in errors]
         axes.plot(seeds, drawn[experiment.name], dash, color="#222222", label=experiment.name)
 paper = 100 * tables.published("wmt14_table").set_index("activation")[["bleu", "val_accuracy"]]
 claimed = (paper - paper.loc["gelu"]).rename(columns={"val_accuracy": "test_accuracy"})
@@ -258,32 +240,61 @@ for experiment in (e for e in found if "sgblend" in e.activations):
     print(f"{experiment.name}: {outside.sum()} of {len(last)} sites end outside the blend")
 
 # %% [markdown]
-# ## 6 · The ledger of claims
+# ## 6 · The plan, and the ledger of claims
 #
-# The claims are those of the paper's README and abstract
-# (`data/published/claims.csv`, with the source of each). Where the paper printed two numbers, their difference is the claimed size. Its BLEU is not ours (arg-max
-# with the gold prefix, 0–1, 100 sentences), nor is its accuracy; sizes are carried over in points because
-# nothing better is stated. Claims about gains "across all tasks" have no size: there the sign decides.
-# Claims about dead units need a caution: where neither activation has any, the interval is [0, 0] and the row
-# says *not reproduced*, but GELU has none that SG-Blend could do without, so the claim cannot be tested there.
+# What counts as an answer was committed before the runs that give it (`data/plan.toml`): for each metric the smallest
+# difference that matters, with its reason; which activations and seeds each experiment has; and the list of claims
+# (`data/claims.csv`), so that the family of tests does not depend on which records happen to exist. Seeds 0 to 2 were a
+# pilot; they are in the tables above and in no verdict.
 
 # %%
-display(Markdown(claims.RULES))
+margins = [
+    {"metric": BY_NAME[name].label if name in BY_NAME else name, "margin": f"{m['value']:g}"}
+    | {"reason": m["reason"]}
+    for name, m in fixed["margins"].items()
+]
+show(pd.DataFrame(margins))
+
+# %%
+planned = []
+for entry in fixed["experiments"]:
+    runs = claims.judged(found, entry)
+    cells = len(entry["activations"]) * len(entry["seeds"])
+    row = {"experiment": f"{entry['task']}, {entry['protocol']}, {entry['preset']}"}
+    row |= {"primary metric": BY_NAME[entry["primary"]].label}
+    row |= {"activations": ", ".join(map(label, entry["activations"]))}
+    planned.append(row | {"seeds": ranges(entry["seeds"]), "runs": f"{len(runs)} of {cells}"})
+show(pd.DataFrame(planned))
+
+# %% [markdown]
+# The claims are those of the paper's README and abstract, with their sources. Where the paper printed two numbers, their
+# difference is the claimed size; under the `published` protocol it is judged by the paper's own scores.
+
+# %%
+display(Markdown(claims.rules()))
 
 # %%
 ledger = claims.ledger(found)
 show(claims.ledger_text(ledger), claims.summary(ledger))
 
 # %% [markdown]
-# Each outcome names its records. For example, the first claim that has any:
+# Each verdict names its records, all of them with seeds and activations of the plan:
 
 # %%
-tested = ledger[ledger["experiment"].notna()]
-for row in tested.head(1).to_dict("records"):
-    print(row["statement"], "\nrests on the runs", row["records"])
-everything = {key for c in found for key in c.frame["key"]} | {"data/bench/step.json"}
-assert {key for keys in tested["records"] for key in keys.split()} <= everything
-assert set(ledger["outcome"]) <= set(claims.OUTCOMES)
+known = {r["key"]: r["config"] for c in found for r in c.frame["record"]}
+for row in ledger.dropna(subset="records").query("kind != 'overhead'").itertuples():
+    entry = entry_of(row.task, row.protocol)
+    for used in map(known.get, row.records.split()):
+        assert used["seed"] in entry["seeds"] and used["activation"] in entry["activations"]
+assert set(ledger["verdict"]) <= set(claims.VERDICTS)
+print(ledger["records"].notna().sum(), "of", len(ledger), "claims have records")
+
+# %% [markdown]
+# SG-Blend's variants against GELU on every task, on one scale: differences in units of the plan's margin.
+
+# %%
+show_figure(front.figure_forest(found))
+print(digest(front.effects(found)))
 
 # %% [markdown]
 # ## 7 · The paper's teaser figure
@@ -315,47 +326,15 @@ show(index)
 # %% [markdown]
 # ## What was found
 #
-# For every experiment with more than one seed: SG-Blend against GELU, and against SSwish, of which it is a blend
-# with GELU. The numbers are the mean of the paired differences and its 95 % interval, here not corrected for the
-# number of comparisons.
-
+# The sentences are made from the verdicts, by the rules above; the README shows the same.
 
 # %%
-def finding(experiment, name, baseline):
-    """SG-Blend against a baseline on one metric, in words; None without an interval."""
-    metric = BY_NAME[name]
-    if name not in experiment.frame:
-        return None
-    pairs = stats.paired_differences(experiment.frame, name, "sgblend", baseline)
-    low, high = stats.mean_interval(pairs)
-    if math.isnan(low):
-        return None
-    word = "better" if metric.better * low > 0 else "worse"
-    word = "no difference shown" if low <= 0 <= high else word
-    numbers = [tables.number(pairs.mean(), metric.digits, True)]
-    numbers.append(tables.interval(low, high, metric.digits))
-    text = f"  * {metric.label.split(' (')[0]}, SG-Blend − {LABELS[baseline]}: {' '.join(numbers)}, {word}"
-    if baseline == "gelu" and "bleu" in experiment.frame and name in claimed:
-        size = claimed.loc["sgblend", name]
-        if not low <= size <= high:
-            text += f"; excludes a difference as large as the paper's on WMT14, {size:+.1f}"
-    return text
-
-
-# %%
-COMPARED, lines = ("bleu", "test_accuracy", "test_nll"), []
-for experiment in found:
-    names = itertools.product(COMPARED, ("gelu", "sswish"))
-    said = [text for name, other in names if (text := finding(experiment, name, other))]
-    lines += [f"* {experiment.name}", *said] if said else []
-display(Markdown("\n".join([*lines, f"* {claims.summary(ledger)}"])))
+display(Markdown(front.points(found).replace("](notebooks/", "](")))
 
 # %% [markdown]
-# "No difference shown" is not "no difference": section 4 says how large one could be. And "better" is said of the
-# variant with free $\alpha$ and $\beta$, in the small networks of the `cpu` presets: whether the published function
-# would do the same was not tested. To narrow an interval, add seeds: repeat a command of section 1 with more of
-# them, then `sgblend report`, then execute this notebook
-# again (`make notebooks NB=notebooks/10_tables_and_figures.py`).
+# "Undecided" is not "no difference": section 4 says how many seeds an answer would take. All of it holds for the small
+# networks of the `cpu` presets. To add runs, repeat a command of section 1 with the plan's seeds, then `sgblend report`, then
+# execute this notebook again (`make notebooks NB=notebooks/10_tables_and_figures.py`).
 #
 # ---
 # Previous: [09 · What SG-Blend costs](09_overhead.ipynb) · Back to

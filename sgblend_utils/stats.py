@@ -1,52 +1,166 @@
-"""What a handful of seeds can and cannot tell about two activations.
+"""What a handful of seeds can and cannot tell about activations.
 
-Runs with the same seed share initial weights and data order, so activations are compared seed by
-seed.  Every statistic is SciPy's; what is here decides which one answers which question.
+Runs with the same seed share initial weights and data order, so seeds are blocks: a metric is
+explained by an effect of each activation and one of each seed.  What is left, over all activations
+of an experiment, is the noise that each comparison is held against.
 """
 
 import bisect
 import math
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
-from pandas import DataFrame, Series
+from pandas import DataFrame
 from scipy import optimize, stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.multitest import multipletests
 
 LEVEL, POWER = 0.95, 0.8
-EXACT_SEEDS = 16  # up to here all 2ⁿ sign patterns are tried, beyond it as many random ones
+
+
+class Estimate(NamedTuple):
+    """A mean difference over paired seeds, its standard error and that error's degrees of freedom.
+
+    Of one seed the error is nan, and so are intervals and p values.
+    """
+
+    difference: float
+    error: float
+    freedom: float
+    seeds: int
+
+    @property
+    def deviation(self) -> float:
+        """Of the difference between two runs with the same seed."""
+        return self.error * math.sqrt(self.seeds)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        half = float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.error
+        return self.difference - half, self.difference + half
+
+    def statistic(self, value: float) -> float:
+        """`value` in standard errors; infinite without noise, 0 where there is no value either."""
+        with np.errstate(divide="ignore"):
+            return 0.0 if value == self.error == 0 else float(np.divide(value, self.error))
+
+    def p(self) -> float:
+        """Two-sided, of no difference."""
+        return float(2 * stats.t.sf(abs(self.statistic(self.difference)), self.freedom))
+
+    def p_equivalent(self, margin: float) -> float:
+        """Of a difference of at least `margin`: the larger p of two one-sided tests (TOST)."""
+        return float(stats.t.sf(self.statistic(margin - abs(self.difference)), self.freedom))
+
+
+def estimate(differences: ArrayLike) -> Estimate:
+    """Of differences that have no other runs to share their deviation with."""
+    values = np.asarray(differences, float)
+    error = float(stats.sem(values)) if len(values) > 1 else math.nan
+    return Estimate(float(values.mean()), error, len(values) - 1, len(values))
+
+
+def estimates(
+    frame: DataFrame, metric: str, baseline: str = "gelu"
+) -> tuple[dict[str, Estimate], np.ndarray]:
+    """activation − baseline by activation, with one deviation for all; and their correlations.
+
+    Here and below `frame` has a row per run, with columns `activation`, `seed` and the metric.
+    Seeds that the baseline lacks are left out.
+    """
+    data = frame[["activation", "seed", metric]].rename(columns={metric: "value"}).dropna()
+    data = data[data["seed"].isin(data.loc[data["activation"] == baseline, "seed"])]
+    others = [name for name in data["activation"].unique() if name != baseline]
+    if not others:
+        return {}, np.empty((0, 0))
+    names = pd.Categorical(data["activation"], [baseline, *others])
+    fit = ols("value ~ activation + seed", data.assign(activation=names, seed=data.seed.map(str)))
+    fit = fit.fit()
+    terms = [f"activation[T.{name}]" for name in others]
+    spread = fit.normalized_cov_params.loc[terms, terms].to_numpy()
+    scale, tiny = np.sqrt(np.diag(spread)), 1e-9 * data["value"].abs().max()
+    noise = math.sqrt(fit.mse_resid) if fit.df_resid else math.nan
+    noise, effects = (0.0 if noise <= tiny else noise), fit.params[terms].to_numpy()
+    effects, seeds = np.where(abs(effects) <= tiny, 0.0, effects), data["activation"].value_counts()
+    rows = zip(others, effects, noise * scale, strict=True)
+    found = {n: Estimate(float(d), float(e), fit.df_resid, int(seeds[n])) for n, d, e in rows}
+    return found, spread / np.outer(scale, scale)
+
+
+def within(limit: float, correlations: np.ndarray, freedom: float) -> float:
+    """Probability that no t statistic of several comparisons is beyond ± `limit` (Dunnett 1955)."""
+    if (count := len(correlations)) == 1:
+        return float(1 - 2 * stats.t.sf(limit, freedom))
+    corner = np.full(count, limit)
+    options = {"lower_limit": -corner, "random_state": 0}
+    return float(stats.multivariate_t.cdf(corner, None, correlations, freedom, **options))
+
+
+def dunnett_limit(correlations: np.ndarray, freedom: float, level: float = LEVEL) -> float:
+    """The t statistic that holds for all comparisons with one baseline together."""
+    if not freedom:
+        return math.nan
+    low, high = stats.t.isf((1 - level) / 2 / np.array([1, len(correlations)]), freedom)
+    if len(correlations) == 1:
+        return float(low)
+    return optimize.brentq(
+        lambda t: within(t, correlations, freedom) - level, low - 0.1, high + 0.1, xtol=1e-4
+    )
+
+
+def compare(frame: DataFrame, metric: str, baseline: str = "gelu", better: int = 1) -> DataFrame:
+    """Every activation against a baseline on one metric, a row per activation.
+
+    Columns: `seeds` in common, `difference`, `low`, `high` (t interval), `low_corrected`,
+    `high_corrected` (simultaneous for all rows, Dunnett), `p`, `p_corrected`, `improvement`
+    (probability of), `detectable` (difference, with 80 % power, before correction).
+    """
+    found, correlations = estimates(frame, metric, baseline)
+    runs, rows = dict(list(frame.groupby("activation", sort=False)[metric])), {}
+    for name, one in found.items():
+        low, high = one.interval()
+        limit = dunnett_limit(correlations, one.freedom)
+        row = {"seeds": one.seeds, "difference": one.difference, "low": low, "high": high}
+        row["low_corrected"] = one.difference - limit * one.error
+        row["high_corrected"] = one.difference + limit * one.error
+        row["p"], t = one.p(), abs(one.statistic(one.difference))
+        row["p_corrected"] = 1 - within(t, correlations, one.freedom) if t < 1e3 else row["p"]
+        ours, theirs = (runs[key].dropna() for key in (name, baseline))
+        row["improvement"] = probability_of_improvement(ours, theirs, better)
+        row["detectable"] = detectable_difference(one)
+        rows[name] = row
+    return DataFrame.from_dict(rows, orient="index")
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """P values corrected for their number (Holm 1979); what was not tested, nan, counts as 1."""
+    return multipletests(np.nan_to_num(np.asarray(p, float), nan=1.0), method="holm")[1]
+
+
+def verdict(difference: float, p: float, p_equivalent: float, level: float = LEVEL) -> str:
+    """`difference` is positive where it is a gain; both p values are already corrected.
+
+    A difference that is certainly smaller than the margin is not relevant, even if it is not zero.
+    """
+    if p_equivalent <= 1 - level:
+        return "no relevant difference"
+    if p <= 1 - level:
+        return "gain" if difference > 0 else "loss"
+    return "undecided"
 
 
 def mean_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
     """Student's t interval of a mean; (nan, nan) with fewer than two values."""
-    values = np.asarray(values, float)
-    if values.size < 2:
-        return math.nan, math.nan
-    half = stats.t.ppf((1 + level) / 2, values.size - 1) * stats.sem(values)
-    return float(values.mean() - half), float(values.mean() + half)
+    return estimate(values).interval(level)
 
 
-def t_test(differences: ArrayLike) -> float:
-    """Two-sided p value of a paired t test; nan with fewer than two differences."""
-    differences = np.asarray(differences, float)
-    if differences.size < 2:
-        return math.nan
-    if np.ptp(differences) <= 1e-9 * np.abs(differences).max():  # no noise: t is 0/0 or infinite
-        return float(not differences.any())
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
-def sign_flip_test(differences: ArrayLike) -> float:
-    """Two-sided p value of the sign-flip test; exact, and so never below `smallest_p`."""
-    values = np.asarray(differences, float)
-    if values.size < 2:
-        return smallest_p(values.size)
-    options = {"permutation_type": "samples", "n_resamples": 2**EXACT_SEEDS, "random_state": 0}
-    return float(min(1.0, stats.permutation_test((values,), np.mean, **options).pvalue))
-
-
-def smallest_p(seeds: int) -> float:
-    """The smallest two-sided p value that the sign-flip test can reach with so many seeds."""
-    return min(1.0, 2.0 ** (1 - min(seeds, EXACT_SEEDS))) if seeds else math.nan
+def summarise(frame: DataFrame, metric: str) -> DataFrame:
+    """Mean of a metric over seeds with its t interval, a row per activation."""
+    rows = {}
+    for name, values in frame.dropna(subset=metric).groupby("activation", sort=False)[metric]:
+        rows[name] = len(values), values.mean(), *mean_interval(values)
+    return DataFrame.from_dict(rows, orient="index", columns=["seeds", "mean", "low", "high"])
 
 
 def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike, better: int = 1) -> float:
@@ -58,95 +172,53 @@ def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike, better: int =
     return float(wins / (len(ours) * len(theirs)))
 
 
-def power_of(effect: float, seeds: int, level: float = LEVEL) -> float:
-    """Power of the two-sided paired t test; `effect` is in deviations of a paired difference."""
+def power_of(effect: float, seeds: int, freedom: float | None = None) -> float:
+    """Power of the two-sided test at 5 %; `effect` is in deviations of a paired difference.
+
+    `freedom` are the deviation's degrees of freedom: seeds - 1 if it comes from these pairs alone.
+    """
+    freedom = seeds - 1 if freedom is None else freedom
     if not effect:
-        return 1 - level  # where SciPy's noncentral F is not to be trusted
-    # t² is F with (1, n - 1) degrees of freedom, noncentral by nδ²: both tails at once
-    critical = stats.f.ppf(level, 1, seeds - 1)
-    return float(stats.ncf.sf(critical, 1, seeds - 1, seeds * effect**2))
+        return 1 - LEVEL  # where SciPy's noncentral F is not to be trusted
+    # t² is F with (1, freedom) degrees of freedom, noncentral by nδ²: both tails at once
+    critical = stats.f.ppf(LEVEL, 1, freedom)
+    return float(stats.ncf.sf(critical, 1, freedom, seeds * effect**2))
 
 
-def detectable_difference(deviation: float, seeds: int, level: float = LEVEL) -> float:
-    """The true difference that so many seeds find with 80 % power; nan without noise.
-
-    `deviation`, of the same unit, is the standard deviation of the difference of paired runs.
-    """
-    if seeds < 2 or not deviation > 1e-12:
+def detectable_difference(found: Estimate) -> float:
+    """The true difference that would have been found with 80 % power; nan without noise."""
+    if not (found.freedom and found.deviation > 1e-12):
         return math.nan
+
+    def missing(effect: float) -> float:
+        return power_of(effect, found.seeds, found.freedom) - POWER
+
     top = 1.0
-    while power_of(top, seeds, level) < POWER:
+    while missing(top) < 0:
         top *= 2
-    return deviation * optimize.brentq(lambda x: power_of(x, seeds, level) - POWER, 0.0, top)
+    return found.deviation * optimize.brentq(missing, 0.0, top)
 
 
-def seeds_needed(effect: float, deviation: float) -> int | None:
-    """Seeds that find a true difference with 80 % power; None if more than a million."""
-    if not effect or not deviation:
-        return 2 if effect else None
-    counts, ratio = range(2, 1_000_000), abs(effect) / deviation
-    place = bisect.bisect_left(counts, POWER, key=lambda n: power_of(ratio, n))
+def equivalence_power(margin: float, seeds: int) -> float:
+    """Power of two one-sided tests where there is no difference; `margin` is in deviations."""
+    # The mean over what the deviation may be estimated as, at the middles of 200 equal shares.
+    shares = (np.arange(200) + 0.5) / 200
+    estimated = np.sqrt(stats.chi2.ppf(shares, seeds - 1) / (seeds - 1))
+    reach = margin * math.sqrt(seeds) - stats.t.ppf(LEVEL, seeds - 1) * estimated
+    return float(np.maximum(0.0, 2 * stats.norm.cdf(reach) - 1).mean())
+
+
+def seeds_needed(margin: float, deviation: float) -> int | None:
+    """Seeds that with 80 % power find a difference of `margin`, and also exclude one if none is.
+
+    Before correction for other claims; None if more than a million.
+    """
+    if not margin or not deviation:
+        return 2 if margin else None
+    ratio, counts = margin / deviation, range(2, 1_000_000)
+
+    def power(seeds: int) -> float:
+        return min(power_of(ratio, seeds), equivalence_power(ratio, seeds))
+
+    place = bisect.bisect_left(counts, POWER, key=power)
     return counts[place] if place < len(counts) else None
-
-
-def summarise(frame: DataFrame, metric: str) -> DataFrame:
-    """Mean of a metric over seeds with its t interval, a row per activation.
-
-    Here and below `frame` has a row per run, with columns `activation`, `seed` and the metric.
-    """
-    rows = {}
-    for name, values in frame.dropna(subset=metric).groupby("activation", sort=False)[metric]:
-        rows[name] = len(values), values.mean(), *mean_interval(values)
-    return DataFrame.from_dict(rows, orient="index", columns=["seeds", "mean", "low", "high"])
-
-
-def paired_differences(
-    frame: DataFrame, metric: str, activation: str, baseline: str = "gelu"
-) -> Series:
-    """activation − baseline of a metric, by seed, over the seeds that both have."""
-    table = frame.pivot_table(index="seed", columns="activation", values=metric)
-    table = table.reindex(columns=[activation, baseline])
-    return (table[activation] - table[baseline]).dropna()
-
-
-def compare(frame: DataFrame, metric: str, baseline: str = "gelu", better: int = 1) -> DataFrame:
-    """Every activation against a baseline on one metric, a row per activation.
-
-    Columns: `seeds` in common, `difference` (mean), `low`, `high` (t interval), `low_corrected`,
-    `high_corrected` (the same at a level that holds for all rows together, Bonferroni), `p` (of the
-    t test), `q` (`p` after Benjamini and Hochberg), `p_exact` (sign flips), `p_smallest`,
-    `improvement` (probability of), `detectable` (with 80 % power, at the corrected level).
-    """
-    runs = dict(list(frame.groupby("activation", sort=False)[metric]))
-    theirs = runs.pop(baseline, Series(dtype=float)).dropna()
-    joint = 1 - (1 - LEVEL) / max(1, len(runs))
-    rows = {}
-    for name, ours in runs.items():
-        found = paired_differences(frame, metric, name, baseline)
-        if n := len(found):
-            row = {"seeds": n, "difference": found.mean()}
-            row["low"], row["high"] = mean_interval(found)
-            row["low_corrected"], row["high_corrected"] = mean_interval(found, joint)
-            row |= {"p": t_test(found), "q": math.nan}
-            row |= {"p_exact": sign_flip_test(found), "p_smallest": smallest_p(n)}
-            row["improvement"] = probability_of_improvement(ours.dropna(), theirs, better)
-            row["detectable"] = detectable_difference(found.std(), n, joint)
-            rows[name] = row
-    table = DataFrame.from_dict(rows, orient="index")
-    if rows and (tested := table["p"].notna()).any():
-        table.loc[tested, "q"] = stats.false_discovery_control(table.loc[tested, "p"])
-    return table
-
-
-def outcome(interval: tuple[float, float], side: int, size: float = 0.0) -> str:
-    """What an interval, already corrected, says of the claim "on this side, and as large as size".
-
-    "not reproduced": no part of it is on that side, or none is so large; "reproduced": otherwise,
-    if it excludes zero; else "undecided", as always without an interval (one seed).
-    """
-    low, high = sorted(side * np.asarray(interval, float))
-    if math.isnan(low) or math.isnan(high):
-        return "undecided"
-    if high <= 0 or high < size:
-        return "not reproduced"
-    return "reproduced" if low > 0 else "undecided"

@@ -110,6 +110,10 @@ _ROWS = (
         "Barron (2021), arXiv 2112.11687", f"{_F}:squareplus"),
 )  # fmt: skip
 ZOO = {row.name: row for row in _ROWS}  # in the order of tables and palettes
+VARIANTS = {  # spec -> label
+    "sgblend(gelu=sigmoid, parameterization=published)": "SG-Blend, as published",
+    "sgblend(alpha_bounds=[0,1], beta_bounds=[0.1,10])": "SG-Blend, 0 ≤ α ≤ 1",
+}
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -180,6 +184,8 @@ def split_list(specs: str) -> list[str]:
 
 def label(spec: str) -> str:
     """How tables and figures write an activation; a name that is not in `ZOO` stays as it is."""
+    if spec in VARIANTS:
+        return VARIANTS[spec]
     name, bracket, options = spec.partition("(")
     return (ZOO[name].label if name in ZOO else name) + (bracket and f" ({options}")
 

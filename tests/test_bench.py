@@ -8,7 +8,7 @@ import pytest
 from benchmarks import engine
 from sgblend_utils import bench, cli
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import claims, overhead, tables
+from sgblend_utils.report import claims, overhead
 from sgblend_utils.runs import write_record
 
 TOY = """
@@ -102,22 +102,23 @@ def made_up(ratios):
 
 
 @pytest.mark.parametrize(
-    ("ratios", "outcome"),
+    ("ratios", "verdict", "size"),
     [
-        ((1.010, 1.012, 1.008, 1.011), "reproduced"),  # at most 1.029
-        ((1.048, 1.052, 1.050, 1.049), "not reproduced"),
-        ((1.000, 1.060, 1.010, 1.050), "undecided"),
+        ((1.010, 1.012, 1.008, 1.011), "no relevant difference", "reached"),  # at most 1.029
+        ((1.048, 1.052, 1.050, 1.049), "loss", "excluded"),
+        ((1.000, 1.060, 1.010, 1.050), "undecided", "possible"),
     ],
 )
-def test_the_claim_about_overhead_is_judged_by_the_repeats(tmp_path, monkeypatch, ratios, outcome):
+def test_the_claim_about_overhead_is_judged_by_the_repeats(
+    tmp_path, monkeypatch, ratios, verdict, size
+):
     monkeypatch.setattr(bench, "project_root", lambda: tmp_path)
     path = bench.bench_path("step")
     path.parent.mkdir(parents=True)
     write_record(made_up(ratios), path)
     assert overhead.step_ratios("multi30k") == pytest.approx(ratios)
-    published = tables.published("claims")
-    ledger = claims.ledger([], published).set_index("claim")
+    ledger = claims.ledger([]).set_index("claim")
     row = ledger.loc["general-overhead"]
-    assert (row["outcome"], row["seeds"]) == (outcome, 4)
+    assert (row["verdict"], row["size_found"], row["seeds"]) == (verdict, size, 4)
     assert row["difference"] == pytest.approx(np.mean(ratios) - 1)
-    assert ledger.loc["overhead", "outcome"] == claims.NO_RECORDS
+    assert ledger.loc["overhead", "verdict"] == claims.NOT_RUN

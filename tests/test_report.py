@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
-from report_tools import FIVE, THREE, fill_store
+from report_tools import THREE, fill_store
 
 from sgblend_utils import bench, report
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import claims, figures, tables
+from sgblend_utils.report import claims, figures, plan, tables
 from sgblend_utils.report.experiments import BY_NAME, digest, experiments, ranges
-from sgblend_utils.stats import LEVEL, mean_interval
-from sgblend_utils.zoo import label
+from sgblend_utils.stats import mean_interval
+from sgblend_utils.zoo import canonical, label
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,7 +123,7 @@ def test_an_empty_store_still_gives_the_theory_and_says_so(tmp_path, undrawn, mo
     report.write_report(empty, folder)
     assert {p.name for p in folder.glob("*.png")} == {"teaser_exact.png", "teaser_published.png"}
     ledger = pd.read_csv(folder / "tables" / "claims.csv", comment="#")
-    assert set(ledger["outcome"]) == {claims.NO_RECORDS, claims.BY_CODE}
+    assert set(ledger["verdict"]) == {claims.NOT_RUN, claims.BY_CODE}
     assert report.results_section([]).startswith("No results yet")
     fill_store(empty, ("gelu", "sgblend"), preset="mini")
     assert report.results_section(experiments(empty)).startswith("No results yet")
@@ -142,9 +142,10 @@ def test_any_set_of_runs_can_be_reported_and_what_has_lost_its_records_goes(
     assert len(found) == 1 and folder / "tables" / "table_multi30k_sound_cpu.csv" in paths
     drawn = folder / "performance_multi30k_sound_cpu.png" in paths
     assert drawn == (len(activations) * len(seeds) >= report.FEWEST)
-    section = report.results_section(found)
-    assert found[0].seeds in section and "nan" not in section
-    assert ("performance_" in section) == (drawn and len(activations) > 1)
+    section, results = report.results_section(found), report.all_results(found)
+    assert found[0].seeds in results and "nan" not in section + results
+    assert ("performance_" in results) == (drawn and len(activations) > 1)
+    assert (folder / "tables" / "RESULTS.md").read_text("utf-8") == results
     (folder / "mine.png").write_bytes(b"kept")
     report.write_report(tmp_path / "nothing", folder)
     names = set(contents(folder))
@@ -164,6 +165,8 @@ def test_the_committed_tables_and_readme_are_those_of_the_committed_records(monk
     assert report.update_readme(readme, report.results_section(found)) == readme, (
         "run `sgblend report`"
     )
+    results = (ROOT / "figures" / "tables" / "RESULTS.md").read_text("utf-8")
+    assert report.all_results(found) == results, "run `sgblend report`"
     for experiment in found:
         path = ROOT / "figures" / "tables" / f"table_{experiment.slug}.md"
         expected = tables.to_markdown(tables.results_text(experiment))
@@ -264,20 +267,18 @@ def test_a_loss_is_one_of_a_token_only_where_there_are_tokens(multi30k):
         assert loss.label in tables.results_text(experiment).columns
 
 
-def test_a_bleu_near_zero_is_not_compared_and_decides_no_claim(tmp_path):
+def test_a_bleu_near_zero_is_not_compared(tmp_path):
     fill_store(tmp_path, ("gelu", "sgblend"), range(6), task="wmt14", noise=0.05)
     (experiment,) = experiments(tmp_path)
     assert "not compared" not in tables.message(experiment, BY_NAME["bleu"])
-    outcomes = claims.ledger([experiment]).set_index("claim")["outcome"]
-    assert outcomes["bleu-gelu"] == "not reproduced"
     experiment.frame["bleu"] -= 29
-    assert tables.message(experiment, BY_NAME["bleu"]) == "BLEU: below 5, not compared"
+    assert (
+        tables.message(experiment, BY_NAME["bleu"]) == "BLEU: at most 5 in every run, not compared"
+    )
     assert "only cross-entropy and accuracy compare" in report.note(experiment)
-    outcomes = claims.ledger([experiment]).set_index("claim")["outcome"]
-    assert outcomes["bleu-gelu"] == "undecided" and outcomes["accuracy-gelu"] == "not reproduced"
 
 
-def test_scores_with_the_answer_given_are_neither_compared_nor_tested(tmp_path):
+def test_scores_with_the_answer_given_are_not_compared(tmp_path):
     forced = {"reported_bleu": 0.9, "reported_accuracy": 0.99}
     shared = {"task": "wmt14", "protocol": "published", "metrics": forced}
     fill_store(tmp_path, ("gelu", "sgblend"), range(6), effects={"sgblend": 5}, **shared)
@@ -288,14 +289,11 @@ def test_scores_with_the_answer_given_are_neither_compared_nor_tested(tmp_path):
         experiment.frame["record"][0]["metrics"]
     )
     assert not given & set(tables.comparison(experiment)["metric"])
-    outcomes = claims.ledger([experiment]).set_index("claim")["outcome"]
-    assert outcomes["accuracy-gelu"] == claims.NO_RECORDS and outcomes["bleu-gelu"] == "reproduced"
 
 
 def test_the_published_numbers_say_where_they_come_from():
     for path in (ROOT / "data" / "published").glob("*.csv"):
-        first = path.read_text("utf-8").splitlines()[0]
-        assert "github.com/Gaurav7888/SGBlend" in first or "wmt14_table.csv" in first
+        assert "github.com/Gaurav7888/SGBlend" in path.read_text("utf-8").splitlines()[0]
 
 
 def test_numbers_are_written_with_a_true_minus_sign():
@@ -366,66 +364,104 @@ def test_the_teaser_shows_three_symmetric_slopes_on_the_papers_range():
 
 # The ledger ---------------------------------------------------------------------------------------
 
-
-def outcomes(root: Path) -> dict[str, str]:
-    ledger = claims.ledger(experiments(root))
-    return dict(zip(ledger["claim"], ledger["outcome"], strict=True))
+WMT14 = next(e for e in plan.plan()["experiments"] if e["protocol"] == "published")
 
 
-def test_the_ledger_lists_every_published_claim_with_known_outcomes_and_counts_them(store):
-    ledger = claims.ledger(experiments(store))
-    published = tables.published("claims")
-    assert set(ledger["claim"]) == set(published["claim"]) and published["claim"].is_unique
-    assert set(ledger["outcome"]) <= set(claims.OUTCOMES)
-    assert set(published.query("kind != 'overhead'")["metric"].dropna()) <= set(BY_NAME)
+def planned(root: Path, gains: dict[str, float], listed=None, **more) -> pd.DataFrame:
+    """The ledger of made-up runs of the published protocol, by the plan, with BLEU from 0 to 1."""
+    noise = 0.0005
+    cells = {"activations": WMT14["activations"], "seeds": WMT14["seeds"], **more}
+    rng = np.random.default_rng(0)
+    for seed in cells["seeds"]:
+        shared = rng.normal(0.4, 0.05)
+        for name in cells["activations"]:
+            bleu = shared + gains.get(name, 0.0) + noise * rng.normal()
+            metrics = {"reported_bleu": bleu, "reported_accuracy": 0.7 + 10 * noise * rng.normal()}
+            metrics["reported_dead_share"] = 0.0
+            shape = {"task": "wmt14", "protocol": "published", "metrics": metrics}
+            fill_store(root, (name,), (seed,), **shape)
+    return claims.ledger(experiments(root), listed).set_index("claim")
+
+
+def test_the_ledger_has_every_claim_once_with_a_verdict_and_counts_them(store):
+    ledger, listed = claims.ledger(experiments(store)), plan.claims_list()
+    assert list(ledger["claim"]) == list(listed["claim"]) and listed["claim"].is_unique
+    assert set(ledger["verdict"]) <= set(claims.VERDICTS)
+    assert set(listed.query("kind != 'overhead'")["metric"].dropna()) <= set(BY_NAME)
     text = claims.ledger_text(ledger)
     assert len(text) == len(ledger) and not text.map(lambda cell: "nan" in cell).any(axis=None)
-    counts = [int(n) for n in re.findall(r"(\d+) (?!published|tests)", claims.summary(ledger))]
+    counts = [int(n) for n in re.findall(r"(\d+) (?!claims)", claims.summary(ledger))]
     assert sum(counts) == len(ledger)
 
 
-def test_a_claim_names_the_records_it_rests_on(store, multi30k):
-    row = claims.ledger(experiments(store)).set_index("claim").loc["general-bleu-gelu"]
-    expected = multi30k.frame[multi30k.frame["activation"].isin(["sgblend", "gelu"])]["key"]
-    assert sorted(row["records"].split()) == sorted(expected)
-    assert row["seeds"] == 3 and row["level"] == LEVEL and row["p_smallest"] == 0.25
+def test_the_plan_covers_every_claim_and_no_pilot_seed():
+    fixed = plan.plan()
+    for claim in plan.claims_list().query("kind != 'software'").to_dict("records"):
+        assert fixed["margins"][claim["metric"]]["value"] > 0
+        if claim["kind"] == "difference":
+            entry = plan.entry_of(claim["task"], claim["protocol"])
+            assert {claim["activation"], claim["baseline"]} <= set(entry["activations"])
+    for entry in fixed["experiments"]:
+        assert min(entry["seeds"]) >= fixed["first_seed"] and "gelu" in entry["activations"]
+        assert [canonical(name) for name in entry["activations"]] == entry["activations"]
+        assert entry["primary"] in fixed["margins"]
+    assert all(margin["reason"] for margin in fixed["margins"].values())
 
 
-@pytest.mark.parametrize(
-    ("gain", "expected"),
-    [(1.3, "reproduced"), (0.3, "not reproduced"), (0.0, "not reproduced")],
-)
-def test_outcomes_follow_what_was_put_into_the_records(gain, expected, tmp_path):
-    # noise far below the claimed 1.3: a true gain of 1.4 is found, a smaller one is told from it
-    effects = {"sgblend": gain + 0.1 * (gain > 1)}
-    options = {"task": "wmt14", "effects": effects, "noise": 0.05}
-    fill_store(tmp_path, ("gelu", "sgblend"), range(6), **options)
-    assert outcomes(tmp_path)["bleu-gelu"] == expected
+def test_verdicts_follow_what_was_put_into_the_records(tmp_path):
+    gains = {"sgblend": 0.015, "sswish": 0.015, "relu": 0.03}
+    ledger = planned(tmp_path, gains)
+    verdicts = ledger["verdict"]
+    assert verdicts["bleu-gelu"] == verdicts["bleu-silu"] == "gain"
+    assert verdicts["bleu-sswish"] == "no relevant difference" and verdicts["bleu-relu"] == "loss"
+    assert verdicts["accuracy-gelu"] == "undecided" and ledger.loc["accuracy-gelu", "needed"] > 8
+    assert verdicts["dead-gelu"] == "not testable"  # no unit is dead, with or without SG-Blend
+    assert verdicts["general-nll-gelu"] == "not run" == verdicts["best-of-13"]
+    sizes = ledger["size_found"]
+    assert (sizes["bleu-gelu"], sizes["bleu-relu"]) == ("reached", "excluded")
+    frame = experiments(tmp_path)[0].frame
+    expected = frame[frame["activation"].isin(["sgblend", "gelu"])]["key"]
+    assert sorted(ledger.loc["bleu-gelu", "records"].split()) == sorted(expected)
 
 
-def test_one_seed_decides_no_claim(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "project_root", lambda: tmp_path)
-    fill_store(tmp_path, FIVE, (0,), task="wmt14", effects={"sgblend": 5, "relu": -5})
-    assert set(outcomes(tmp_path).values()) <= {"undecided", claims.NO_RECORDS, claims.BY_CODE}
+def test_only_seeds_and_activations_of_the_plan_count(tmp_path):
+    gains = {"sgblend": 0.015}
+    plain = planned(tmp_path, gains)
+    shape = {"task": "wmt14", "protocol": "published"}
+    metrics = {"reported_bleu": 0.9, "reported_accuracy": 0.1, "reported_dead_share": 0.5}
+    fill_store(tmp_path, ("gelu", "sgblend"), (0, 1, 99), metrics=metrics, **shape)  # the pilot's
+    fill_store(tmp_path, ("mish",), WMT14["seeds"], metrics=metrics, **shape)
+    more = {"overrides": {"learning_rate": 1.0}, "metrics": metrics, **shape}
+    fill_store(tmp_path, ("gelu", "sgblend"), WMT14["seeds"], **more)
+    again = claims.ledger(experiments(tmp_path)).set_index("claim")
+    pd.testing.assert_frame_equal(plain, again)
 
 
-def test_best_of_all_needs_all(tmp_path):
-    rest = ("relu", "gelu", "silu", "mish", "elu", "selu", "softplus", "serf", "prelu", "tanh")
-    rest += ("leaky_relu", "squareplus")
-    shared = {"task": "wmt14", "noise": 0.02, "effects": {"sgblend": 2.0}}
-    fill_store(tmp_path, ("sgblend", *rest[:5]), **shared)
-    assert outcomes(tmp_path)["best-of-13"] == "undecided"
-    fill_store(tmp_path, rest, **shared)
-    assert outcomes(tmp_path)["best-of-13"] == "reproduced"
-    fill_store(tmp_path, ("sswish",), task="wmt14", noise=0.02, effects={"sswish": 4.0})
-    assert outcomes(tmp_path)["best-of-13"] == "not reproduced"
+def test_there_is_no_verdict_before_all_planned_runs_are_there(tmp_path):
+    most = planned(tmp_path, {"sgblend": 0.015}, seeds=WMT14["seeds"][:-1])
+    row = most.loc["bleu-gelu"]
+    assert row["verdict"] == "not run" and np.isnan(row["difference"]) and row["seeds"] == 7
+    text = claims.ledger_text(most.reset_index())
+    assert text["seeds"][list(most.index).index("bleu-gelu")] == "7 of 8"
+    planned(tmp_path, {"sgblend": 0.015}, activations=WMT14["activations"][:-1])
+    verdicts = claims.ledger(experiments(tmp_path)).set_index("claim")["verdict"]
+    assert verdicts["bleu-gelu"] == "not run"  # ReLU's last run would change the deviation
+    whole = planned(tmp_path, {"sgblend": 0.015})
+    assert whole.loc["bleu-gelu", "verdict"] == "gain"
 
 
-def test_more_claims_on_a_metric_widen_each_interval(tmp_path):
-    fill_store(tmp_path / "two", ("gelu", "sgblend"), task="wmt14")
-    fill_store(tmp_path / "five", task="wmt14")
-    levels = [
-        claims.ledger(experiments(tmp_path / name)).set_index("claim").loc["bleu-gelu", "level"]
-        for name in ("two", "five")
-    ]
-    assert levels == pytest.approx([0.95, 1 - 0.05 / 5])
+def test_best_of_all_is_better_than_the_closest_rival(tmp_path, monkeypatch):
+    names = ["gelu", "silu", "relu", "sgblend"]
+    entry = WMT14 | {"activations": names}
+    fixed = plan.plan() | {"experiments": [entry]}
+    for module in (plan, claims):
+        monkeypatch.setattr(module, "plan", lambda: fixed)
+    claim = {"claim": "best", "kind": "best", "statement": "", "source": "", "task": "wmt14"}
+    claim |= {"protocol": "published", "metric": "reported_bleu", "activation": "sgblend"}
+    listed = pd.DataFrame(
+        [claim | {"baseline": np.nan, "side": 1, "size": size} for size in (3, 4)]
+    )
+    for rival, expected in ((0.0, "gain"), (0.0145, "undecided"), (0.03, "loss")):
+        gains, root = {"sgblend": 0.015, "silu": rival}, tmp_path / str(rival)
+        verdicts = planned(root, gains, listed, activations=names)["verdict"]
+        assert list(verdicts) == [expected, "not run"]  # the second wants four rivals

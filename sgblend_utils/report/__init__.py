@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sgblend_utils.data import atomic_write, project_root, write_atomically
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import audit, claims, figures, overhead, tables
+from sgblend_utils.report import audit, claims, figures, front, overhead, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
@@ -47,7 +47,9 @@ def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
         yield "overhead", "`sgblend bench step`", overhead.figure_overhead()
         text = steps.round(3).reset_index().astype(str)
         yield "overhead", "`sgblend bench step`", (steps, text, overhead.NOTE)
-    ledger, rules = claims.ledger(found), claims.RULES.replace("\n", " ")
+    if found:
+        yield "forest", "all planned runs", front.figure_forest(found)
+    ledger, rules = claims.ledger(found), claims.rules().replace("\n", " ")
     yield "claims", "all of the above", (ledger, claims.ledger_text(ledger), rules)
 
 
@@ -70,8 +72,11 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
             (folder / f"{name}{end}").unlink(missing_ok=True)
     index = pd.DataFrame(made_by.items(), columns=columns)
     written += tables.save(path, index, index, "Figures and tables.")
+    found, results = experiments(results_root), folder / "tables" / "RESULTS.md"
+    write_atomically(results, all_results(found).encode())
+    written.append(results)
     if output is None and (readme := project_root() / "README.md").is_file():
-        text = update_readme(readme.read_text("utf-8"), results_section(experiments(results_root)))
+        text = update_readme(readme.read_text("utf-8"), results_section(found))
         write_atomically(readme, text.encode())
         written.append(readme)
     return written
@@ -99,24 +104,24 @@ def note(experiment: Experiment) -> str:
 
 
 def results_section(found: Sequence[Experiment]) -> str:
-    """The README's results, in Markdown: a table and a figure per experiment, and the ledger."""
+    """The README's results, in Markdown."""
     if not found:
         return "No results yet: the store holds no record of a `cpu` or `paper` run.\n"
+    return front.section(found)
+
+
+def all_results(found: Sequence[Experiment]) -> str:
+    """`RESULTS.md`: the ledger, and a table and a figure per experiment."""
     ledger, audits = claims.ledger(found), audit.complete()
-    runs = sum(len(one.frame) for one in found)
-    guide = "How to read them: [notebook 10](notebooks/10_tables_and_figures.ipynb)."
-    out = [f"Written by `sgblend report` from {runs} records. {claims.summary(ledger)} {guide}"]
+    out = ["# All results", f"{claims.summary(ledger)} {claims.rules()}"]
+    out += [tables.to_markdown(claims.ledger_text(ledger))]
     for one in found:
         table = tables.to_markdown(tables.results_text(one, one.used("readme")))
-        out += [f"### {one.name}", table, f"{note(one)}."]
+        out += [f"## {one.name}", table, f"{note(one)}."]
         if len(one.frame) >= FEWEST and len(one.activations) > 1:
-            out.append(f"![Performance figure: {one.name}](figures/performance_{one.slug}.png)")
+            out.append(f"![Performance figure: {one.name}](../performance_{one.slug}.png)")
         if (one.task, one.protocol) == (audit.TASK, "published") and one.preset in audits:
-            out.append(f"![{audit.HEADLINE}](figures/audit_{audit.TASK}_{one.preset}.png)")
-    if len(tested := ledger[ledger["experiment"].notna()]):
-        text = tables.to_markdown(claims.ledger_text(tested))
-        out += ["### The paper's claims", text, claims.RULES]
-    out += ["All claims: [figures/tables/claims.md](figures/tables/claims.md)."]
+            out.append(f"![{audit.HEADLINE}](../audit_{audit.TASK}_{one.preset}.png)")
     return "\n\n".join(out) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The ledger: each published claim, what the store's records say about it, and the outcome."""
+"""The ledger: each published claim, what the planned runs say about it, and the verdict."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,84 +8,107 @@ import pandas as pd
 from sgblend_utils import stats
 from sgblend_utils.report import overhead
 from sgblend_utils.report.experiments import BY_NAME, Experiment
-from sgblend_utils.report.tables import comparable, interval, number, published
+from sgblend_utils.report.plan import at_floor, claims_list, digest, entry_of, plan
+from sgblend_utils.report.tables import interval, number
+from sgblend_utils.stats import Estimate
 
-NO_RECORDS, BY_CODE = "no records yet", "asserted in code"
-OUTCOMES = ("reproduced", "not reproduced", "undecided", NO_RECORDS, BY_CODE)
-WORST = ("not reproduced", "undecided", "reproduced")
-COLUMNS = ["experiment", "seeds", "difference", "low", "high", "level", "p_exact", "p_smallest"]
-COLUMNS += ["detectable", "outcome", "records"]
+NOT_RUN, BY_CODE, NOT_TESTABLE = "not run", "asserted in code", "not testable"
+VERDICTS = ("gain", "loss", "no relevant difference", "undecided", NOT_TESTABLE, NOT_RUN, BY_CODE)
+COLUMNS = ["experiment", "seeds", "planned", "difference", "error", "low", "high", "margin", "p"]
+COLUMNS += ["p_equivalent", "size_found", "detectable", "needed", "verdict", "records"]
 RULES = """\
-Each difference is a mean over paired seeds with Student's t interval at 95 %, corrected
-(Bonferroni) for all claims on the same metric in the same experiment. A claim is *reproduced* if
-the interval excludes zero on the claimed side and does not exclude the claimed size. It is *not
-reproduced* if the interval excludes the claimed side, or a difference as large as claimed. All else
-is *undecided*: with one seed there is no interval, and below BLEU 5 no BLEU decides anything. The
-*smallest detectable* difference is the true one that as many seeds find with 80 % power. Overhead
-is measured apart (`sgblend bench step`, notebook 09): a seed there is a repeat in a new process."""
+Margins, claims and seeds were fixed before the runs (`data/plan.toml`, digest {digest}). A
+difference is a mean over paired seeds; its 95 % interval and tests take their deviation from all
+activations of the experiment. *Gain* and *loss* (for the activation named first): the difference is
+not zero. *No relevant difference*: it is smaller than the margin, by two one-sided tests; this goes
+before a gain. Both kinds of p value are corrected for all rows (Holm), so that in at most 5 % of
+ledgers one gain or loss is wrong, and in at most 5 % one "no relevant difference". *Undecided*:
+neither; in brackets how many seeds would find, or exclude, a difference as large as the margin with
+80 % power. *Not testable*: both activations are at a floor (no dead units, BLEU below 5). *Not
+run*: seeds of the plan are missing; there is no verdict before all are there. Whether the size
+that the paper prints lies in the 95 % interval is said apart. Overhead is measured by
+`sgblend bench step` (notebook 09): a seed there is a repeat in new processes."""
+
+
+def rules() -> str:
+    return RULES.format(digest=digest())
+
+
+def judged(found: Sequence[Experiment], entry: dict[str, Any]) -> pd.DataFrame:
+    """The runs that a verdict may use: of the planned preset, activations and seeds."""
+    names = ("task", "protocol", "preset", "backend")
+    for one in found:
+        if not one.overrides and all(getattr(one, name) == entry.get(name) for name in names):
+            planned = one.frame["activation"].isin(entry["activations"])
+            return one.frame[planned & one.frame["seed"].isin(entry["seeds"])]
+    return pd.DataFrame(columns=["activation", "seed", "key"])
 
 
 def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row per claim and experiment with records for it, or one without numbers."""
-    claims = published("claims") if claims is None else claims
-    rows = []
-    for claim in claims.to_dict("records"):
-        tests = [examine(claim, one, claims) for one in found if claim["task"] == one.task]
-        tests = [examine_overhead(claim)] if claim["kind"] == "overhead" else tests
-        nothing = {"outcome": BY_CODE if claim["kind"] == "software" else NO_RECORDS}
-        rows += [{**claim, **row} for row in [row for row in tests if row] or [nothing]]
-    return pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS])
+    """A row per claim, whatever the store holds; its family are all of them."""
+    claims = claims_list() if claims is None else claims
+    rows = [claim | examine(claim, found) for claim in claims.to_dict("records")]
+    table = pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS])
+    for column in ("p", "p_equivalent"):
+        table[column] = stats.holm(table[column]) + 0 * table[column]  # nan stays nan
+    for at, row in table[table["verdict"].isna()].iterrows():
+        gain = row["side"] * row["difference"]
+        table.loc[at, "verdict"] = stats.verdict(gain, row["p"], row["p_equivalent"])
+    return table
 
 
-def pairs(claim: dict[str, Any], experiment: Experiment) -> dict[str, pd.Series]:
-    """Whom the claim is about, beside its activation -> differences by seed."""
-    metric, ours, frame = claim["metric"], claim["activation"], experiment.frame
-    others = experiment.activations if claim["kind"] == "best" else [claim["baseline"]]
-    others = [other for other in others if metric in frame and other != ours]
-    rows = {other: stats.paired_differences(frame, metric, ours, other) for other in others}
-    return {other: row for other, row in rows.items() if len(row)}
-
-
-def examine(claim: dict[str, Any], experiment: Experiment, claims: pd.DataFrame) -> dict[str, Any]:
-    """The ledger's columns; empty without records.  To be best is to be better than each other."""
-    if not (found := pairs(claim, experiment)):
-        return {}
-    best, frame, side = claim["kind"] == "best", experiment.frame, int(claim["side"])
-    alike = claims.merge(pd.DataFrame([claim])[["kind", "task", "metric"]]).to_dict("records")
-    level = 1 - (1 - stats.LEVEL) / sum(len(pairs(row, experiment)) for row in alike)
-    shifted = [stats.mean_interval(row - claim["bound"], level) for row in found.values()]
-    outcomes = [stats.outcome(ends, side, 0 if best else claim["size"]) for ends in shifted]
-    outcomes += ["undecided"] * (best and len(found) < claim["size"])
-    first, *_ = found.values()
-    used = frame["activation"].isin([claim["activation"], *found])
-    used &= best | frame["seed"].isin(first.index)
-    row = {"experiment": experiment.name, "seeds": min(map(len, found.values())), "level": level}
-    decided = comparable(experiment, claim["metric"])
-    row["outcome"] = min(outcomes, key=WORST.index) if decided else "undecided"
-    row["records"] = " ".join(frame.loc[used, "key"])
-    return row | ({} if best else described(first, claim["bound"], level))
-
-
-def described(values: pd.Series, bound: float, level: float) -> dict[str, Any]:
-    """The ledger's numbers about paired differences."""
-    low, high = stats.mean_interval(values, level)
-    row = {"difference": values.mean(), "low": low, "high": high}
-    row["p_exact"] = stats.sign_flip_test(values - bound)
-    row["p_smallest"] = stats.smallest_p(len(values))
-    row["detectable"] = stats.detectable_difference(values.std(), len(values), level)
+def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any]:
+    """The ledger's columns about one claim, p values not yet corrected."""
+    if claim["kind"] == "software":
+        return {"verdict": BY_CODE}
+    task, metric, ours = claim["task"], claim["metric"], claim["activation"]
+    if claim["kind"] == "overhead":
+        excess = [ratio - 1 for ratio in overhead.step_ratios(task, ours)]
+        row = {"experiment": f"{task}, training step, cpu", "records": "data/bench/step.json"}
+        return row | described(claim, stats.estimate(excess)) if excess else {"verdict": NOT_RUN}
+    entry = entry_of(task, claim["protocol"])
+    frame, cells = judged(found, entry), len(entry["activations"]) * len(entry["seeds"])
+    row = {"experiment": f"{task}, {claim['protocol']}, {entry['preset']}"}
+    row |= {"planned": len(entry["seeds"]), "seeds": int(frame["seed"].nunique())}
+    best = claim["kind"] == "best"
+    others = [name for name in entry["activations"] if name != ours]
+    others = others if best else [claim["baseline"]]
+    if len(frame) < cells or (best and len(others) < claim["size"]):
+        return row | {"verdict": NOT_RUN}
+    used = frame[frame["activation"].isin([ours, *others])]
+    row["records"] = " ".join(used["key"])
+    if at_floor(metric, used[metric]):
+        return row | {"verdict": NOT_TESTABLE}
+    against = {name: stats.estimates(frame, metric, name)[0][ours] for name in others}
+    # To be best is to be better than the closest rival, whichever that is.
+    closest = min(against.values(), key=lambda one: claim["side"] * one.statistic(one.difference))
+    row |= described(claim, closest)
+    if best:
+        gain = claim["side"] * closest.difference > 0
+        row["p"] = closest.p() if gain else min(1.0, len(against) * closest.p())
+        row["p_equivalent"] = max(one.p_equivalent(row["margin"]) for one in against.values())
     return row
 
 
-def examine_overhead(claim: dict[str, Any]) -> dict[str, Any]:
-    """The ledger's columns from the repeats of `sgblend bench step`; empty without its record."""
-    excess = pd.Series(overhead.step_ratios(claim["task"], claim["activation"]), dtype=float) - 1
-    if excess.empty:
-        return {}
-    row = {"experiment": f"{claim['task']}, training step, cpu", "seeds": len(excess)}
-    row |= {"level": stats.LEVEL, "records": "data/bench/step.json"}
-    ends = stats.mean_interval(excess - claim["bound"])
-    row["outcome"] = stats.outcome(ends, int(claim["side"]))
-    return row | described(excess, claim["bound"], stats.LEVEL)
+def described(claim: dict[str, Any], one: Estimate) -> dict[str, Any]:
+    margin, (low, high) = plan()["margins"][claim["metric"]]["value"], one.interval()
+    row = {"difference": one.difference, "error": one.error, "low": low, "high": high}
+    row |= {
+        "margin": margin,
+        "seeds": one.seeds,
+        "p": one.p(),
+        "p_equivalent": one.p_equivalent(margin),
+    }
+    row["detectable"] = stats.detectable_difference(one)
+    row["needed"] = stats.seeds_needed(margin, one.deviation)
+    if claim["kind"] != "best" and pd.notna(size := claim["size"]):
+        if claim["kind"] == "overhead":  # at most so much
+            ends = (low > size, high <= size)
+        else:  # so much on the claimed side
+            ends = (max(claim["side"] * low, claim["side"] * high) < size,
+                    min(claim["side"] * low, claim["side"] * high) >= size)  # fmt: skip
+        row["size_found"] = "excluded" if ends[0] else "reached" if ends[1] else "possible"
+    return row
 
 
 def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -93,15 +116,20 @@ def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
     for row in table.astype({"experiment": object}).fillna({"experiment": "–"}).itertuples():
         digits = BY_NAME[row.metric].digits if row.metric in BY_NAME else 3
         difference = number(row.difference, digits, sign=True)
-        out = {"claim": row.statement, "measured in": row.experiment, "seeds": number(row.seeds, 0)}
+        out = {"claim": row.statement, "measured in": row.experiment}
+        out["seeds"] = number(row.seeds, 0)
+        if row.verdict == NOT_RUN and row.planned > 0:
+            out["seeds"] += f" of {row.planned:.0f}"
         out["difference"] = f"{difference} {interval(row.low, row.high, digits)}".removesuffix(" –")
-        out["smallest detectable"] = number(row.detectable, digits)
-        rows.append(out | {"outcome": f"**{row.outcome}**"})
+        out["margin"] = number(row.margin, digits)
+        more = f" ({row.needed:.0f} seeds)" if row.verdict == "undecided" and row.needed > 0 else ""
+        out["verdict"] = f"**{row.verdict}**{more}"
+        size = row.size_found if isinstance(row.size_found, str) else "–"
+        rows.append(out | {"published size": size})
     return pd.DataFrame(rows)
 
 
 def summary(table: pd.DataFrame) -> str:
-    counts, claims = table["outcome"].value_counts(), table["claim"].nunique()
-    parts = [f"{counts[name]} {name}" for name in OUTCOMES if name in counts]
-    tests = "" if len(table) == claims else f" in {len(table)} tests"
-    return f"Of {claims} published claims{tests}: {', '.join(parts)}."
+    counts = table["verdict"].value_counts()
+    parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
+    return f"Of {len(table)} claims: {', '.join(parts)}."

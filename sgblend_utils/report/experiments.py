@@ -20,6 +20,7 @@ from sgblend_utils.tasks import task_named
 BASELINE = "gelu"
 UNREPORTED = ("mini",)  # presets whose numbers are never a result
 WORDS = {"cifar10": "CIFAR-10", "imdb": "IMDB", "multi30k": "Multi30k", "wmt14": "WMT14"}
+WORDS |= {"imdb_bert": "IMDB, BERT-style"}
 
 
 class Metric(NamedTuple):
@@ -36,8 +37,9 @@ class Metric(NamedTuple):
 
 ALL = "readme scores compared"
 METRICS = (
-    Metric("reported_accuracy", "accuracy as published (%)", +1, 2, 1.0, 100, "readme"),
-    Metric("reported_bleu", "BLEU as published (0–1)", +1, 3, 0.02, 1, "readme"),
+    Metric("reported_accuracy", "accuracy as published (%)", +1, 2, 1.0, 100, ALL),
+    Metric("reported_bleu", "BLEU as published (0–1)", +1, 3, 0.02, 1, ALL),
+    Metric("reported_dead_share", "dead units as published (%)", -1, 2, 0.5, 100, ALL),
     Metric("bleu", "BLEU", +1, 2, 2.0, 1, ALL),
     Metric("test_nll", "test cross-entropy (nats/token)", -1, 4, 0.04, 1, f"{ALL} forced"),
     Metric("test_nll_per_character", "cross-entropy (nats/character)", -1, 4, 0.01, 1, "forced"),

@@ -10,9 +10,8 @@ from sgblend_utils import zoo
 from sgblend_utils.data import project_root, write_atomically
 from sgblend_utils.errors import UserError
 from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
+from sgblend_utils.report.plan import at_floor, plan
 from sgblend_utils.stats import compare, summarise
-
-LOWEST_BLEU = 5.0  # below, output has little to do with the source, and differences are accidents
 
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
@@ -66,6 +65,7 @@ def results_text(experiment: Experiment, metrics: Iterable[Metric] | None = None
 def comparison(experiment: Experiment) -> pd.DataFrame:
     """Every activation against GELU, a row per metric and activation (see `stats.compare`)."""
     metrics = experiment.used("compared")
+    metrics = [m for m in metrics if comparable(experiment, m.name)]
     tables = {m.name: compare(experiment.frame, m.name, BASELINE, m.better) for m in metrics}
     tables = {name: table for name, table in tables.items() if len(table)}
     keys = ["metric", "activation"]
@@ -75,26 +75,27 @@ def comparison(experiment: Experiment) -> pd.DataFrame:
 def comparison_text(experiment: Experiment) -> pd.DataFrame:
     rows, metrics = [], {metric.name: metric for metric in experiment.metrics}
     for row in comparison(experiment).itertuples():
-        digits, exact = metrics[row.metric].digits, number(row.p_exact, 3)
+        digits = metrics[row.metric].digits
         cells = [metrics[row.metric].label, zoo.label(row.activation), str(row.seeds)]
         cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
         cells += [interval(row.low_corrected, row.high_corrected, digits)]
-        cells += [number(row.p, 3), number(row.q, 3), f"{exact} (≥ {number(row.p_smallest, 3)})"]
-        rows.append([*cells, number(row.improvement, 2), number(row.detectable, digits)])
-    names = ["metric", "activation", "seeds", "difference from GELU", "95 % interval", "corrected"]
-    names += ["p (t)", "q (BH)", "p (exact)", "P(better)", "smallest detectable"]
+        cells += [number(row.p, 3), number(row.p_corrected, 3), number(row.improvement, 2)]
+        rows.append([*cells, number(row.detectable, digits)])
+    names = ["metric", "activation", "seeds", "difference from GELU", "95 % interval"]
+    names += ["for all rows (Dunnett)", "p", "p (Dunnett)", "P(better)", "smallest detectable"]
     return pd.DataFrame(rows, columns=names)
 
 
 def comparable(experiment: Experiment, metric: str) -> bool:
-    """False for the BLEU of models that do not translate yet."""
-    return metric != "bleu" or experiment.frame["bleu"].max() >= LOWEST_BLEU
+    """False at a floor: no unit is dead, or the models do not translate yet."""
+    return not at_floor(metric, experiment.frame[metric])
 
 
 def message(experiment: Experiment, metric: Metric) -> str:
     """A title: which activations have a corrected interval on one side of GELU."""
     if not comparable(experiment, metric.name):
-        return f"BLEU: below {LOWEST_BLEU:g}, not compared"
+        least = plan()["floors"][metric.name]
+        return f"{metric.label}: at most {least:g} in every run, not compared"
     plain = metric.label.split(" (")[0].removeprefix("test ")
     plain = plain[0].upper() + plain[1:]
     table = compare(experiment.frame, metric.name, BASELINE, metric.better)

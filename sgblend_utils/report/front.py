@@ -1,0 +1,234 @@
+"""The front page: what the verdicts say in words, the forest plot, and a row per task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from statsmodels.stats.meta_analysis import combine_effects
+
+from sgblend_utils import stats, zoo
+from sgblend_utils.report import audit, claims, overhead
+from sgblend_utils.report.claims import NOT_RUN, VERDICTS
+from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment
+from sgblend_utils.report.figures import OURS, finish
+from sgblend_utils.report.plan import entry_of, plan
+from sgblend_utils.report.tables import interval, number, to_markdown
+from sgblend_utils.style import INK, MUTED, set_style
+
+BAND = "#efefef"
+LOOKS = {OURS: ("o", "#D55E00"), "published": ("s", "#0072B2"), "bounds": ("D", "#CC79A7")}
+
+
+def place(row: Any) -> str:
+    protocol = "" if row.protocol == "sound" else f", {row.protocol}"
+    return f"{WORDS.get(row.task, row.task)}{protocol}"
+
+
+def verdicts(found: Sequence[Experiment]) -> pd.DataFrame:
+    """The ledger's rows that compare SG-Blend with GELU on an experiment's primary metric."""
+    table = claims.ledger(found)
+    rows = zip(table["task"], table["protocol"], table["metric"], strict=True)
+    primary = [entry_of(task, protocol).get("primary") == metric for task, protocol, metric in rows]
+    ours = table["activation"].str.split("(").str[0] == OURS
+    return table[pd.Series(primary) & ours & (table["baseline"] == BASELINE)]
+
+
+def effects(found: Sequence[Experiment]) -> pd.DataFrame:
+    """`verdicts` in margins of the plan, positive where SG-Blend gains: `effect`, `low`, `high`.
+
+    What was not run has the numbers of the pilot, where the store has them.
+    """
+    table, columns = verdicts(found).copy(), ["difference", "low", "high"]
+    for at, row in table[table["verdict"] == NOT_RUN].iterrows():
+        one = pilot(found, row)
+        if one is not None and one.freedom:
+            table.loc[at, columns] = (one.difference, *one.interval())
+    margins = table["metric"].map(lambda name: plan()["margins"][name]["value"])
+    scaled = table[columns].astype(float).mul(table["side"] / margins, axis=0)
+    table["effect"], table["spread"] = scaled["difference"], (table["error"] / margins) ** 2
+    return table.assign(low=scaled[columns[1:]].min(axis=1), high=scaled[columns[1:]].max(axis=1))
+
+
+def pilot(found: Sequence[Experiment], row: Any) -> stats.Estimate | None:
+    """The same comparison in seeds below the plan's first, whatever their settings."""
+    alike = (one.frame for one in found if (one.task, one.protocol) == (row.task, row.protocol))
+    early = [f[f["seed"] < plan()["first_seed"]] for f in alike if row.metric in f]
+    frame = max(early, key=len, default=None)
+    return None if frame is None else stats.estimates(frame, row.metric)[0].get(row.activation)
+
+
+def pooled(table: pd.DataFrame) -> str:
+    """The mean effect over tasks with its 95 % interval (random effects), and I² (Higgins 2003)."""
+    own = table[table["spread"].notna() & (table["activation"] == OURS)]
+    if len(own) < 2:
+        return ""
+    found = combine_effects(own["effect"], own["spread"], method_re="dl")
+    mean, _, low, high, *_ = found.summary_frame().loc["random effect"]
+    ends = f"{number(mean, 1, sign=True)} {interval(low, high, 1)}"
+    return f"; mean of {len(own)} tasks {ends}, I² {100 * max(0.0, found.i2):.0f} %"
+
+
+def headline(table: pd.DataFrame) -> str:
+    """How many primary comparisons have which verdict."""
+    counts = table["verdict"].value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
+    return f"SG-Blend against GELU: {said}"
+
+
+def figure_forest(found: Sequence[Experiment]) -> Figure:
+    """`effects` as a forest plot: one scale for all tasks, and the margin as a band."""
+    table = effects(found)
+    places, arms = list(dict.fromkeys(map(place, table.itertuples()))), {}
+    set_style()
+    figure, axes = plt.subplots(figsize=(8.4, 1.9 + 0.62 * len(places)))
+    axes.axvspan(-1, 1, color=BAND, zorder=0)
+    axes.axvline(0, color=MUTED, linewidth=1)
+    ends = abs(table[["low", "high"]].to_numpy(float))
+    reach = min(12.0, 1.15 * np.nanmax(ends, initial=2.0))
+    for name, own in table.groupby(table.apply(place, axis=1), sort=False):
+        known = own.dropna(subset="effect")
+        if known.empty:
+            text = f"not run ({own['seeds'].max():.0f} of {own['planned'].max():.0f} seeds)"
+            look = {"ha": "center", "va": "center", "backgroundcolor": BAND, "color": MUTED}
+            axes.text(0, places.index(name), text, **look)
+        for at, row in enumerate(known.itertuples()):
+            y = places.index(name) + 0.22 * (at - (len(known) - 1) / 2)
+            kind = next((kind for kind in LOOKS if f"{kind}" in row.activation[1:]), OURS)
+            marker, colour = arms[row.activation] = LOOKS[kind]
+            early = row.verdict == NOT_RUN
+            span = np.clip([row.low, row.high], -reach, reach)
+            axes.hlines(y, *span, colour, linewidth=1.2 if early else 2.4)
+            face = {"mfc": "white" if early else colour, "mec": colour}
+            axes.plot(np.clip(row.effect, -reach, reach), y, marker, markersize=8, **face)
+    for arm, (marker, colour) in arms.items():
+        axes.plot([], [], marker, color=colour, label=zoo.label(arm))
+    axes.plot([], [], "o", mfc="white", mec=INK, label="pilot, no verdict")
+    axes.set_yticks(range(len(places)), places, fontweight="bold")
+    axes.set(ylim=(len(places) - 0.4, -0.6), xlim=(-reach, reach))
+    axes.set_xlabel("← GELU better     difference in margins of the plan     SG-Blend better →")
+    axes.grid(False, axis="y")
+    figure.legend(loc="outside lower right", ncols=len(arms) + 1)
+    note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
+    return finish(figure, headline(table), note + pooled(table))
+
+
+def task_table(found: Sequence[Experiment]) -> pd.DataFrame:
+    """A row per primary comparison with GELU: difference, interval, seeds, verdict."""
+    rows = []
+    for row in verdicts(found).itertuples():
+        digits, text = BY_NAME[row.metric].digits, f"{row.seeds:.0f}"
+        text += "" if row.verdict != NOT_RUN else f" of {row.planned:.0f}"
+        cells = [place(row), zoo.label(row.activation), BY_NAME[row.metric].label]
+        cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
+        rows.append([*cells, number(row.margin, digits), text, f"**{row.verdict}**"])
+    names = ["task", "variant", "metric", "difference from GELU", "95 % interval", "margin"]
+    return pd.DataFrame(rows, columns=[*names, "seeds", "verdict"])
+
+
+def section(found: Sequence[Experiment]) -> str:
+    """The front page's results, in Markdown; the words follow from the verdicts."""
+    table, runs = verdicts(found), sum(len(one.frame) for one in found)
+    guide = "[RESULTS.md](figures/tables/RESULTS.md) has every table; how to read them is in "
+    guide += "[notebook 10](notebooks/10_tables_and_figures.ipynb)."
+    out = [f"Written by `sgblend report` from {runs} records of real runs. {guide}", points(found)]
+    out += [f"![{headline(table)}](figures/forest.png)", to_markdown(task_table(found))]
+    for preset in audit.complete():
+        out.append(f"![{audit.HEADLINE}](figures/audit_{audit.TASK}_{preset}.png)")
+    return "\n\n".join([*out, advice(table)]) + "\n"
+
+
+def points(found: Sequence[Experiment]) -> str:
+    """The findings, a list in Markdown."""
+    said = [*audited(audit.complete()), *published_rules(found), sound(verdicts(found)), *costs()]
+    return "\n".join(f"- {point}" for point in said)
+
+
+def audited(audits: dict[str, list[int]]) -> list[str]:
+    lines = []
+    for preset, seeds in audits.items():
+        steps = audit.audit_table(preset, audit.ACTIVATION, seeds)
+        ends = [100 * steps["accuracy"].iloc[i] for i in (0, -1)]
+        bleu = [number(steps["bleu"].iloc[i], 3) for i in (0, -1)]
+        lines.append(
+            "**The published scores measure copying.** The decoder of the published code sees the "
+            "words that it is asked to predict, and padding counts as words. Mended step by step, "
+            f"{number(ends[0], 1)} % accuracy becomes {number(ends[1], 1)} %, and a BLEU of "
+            f"{bleu[0]} becomes {bleu[1]} ([notebook 04]"
+            "(notebooks/04_wmt14_data_and_protocol.ipynb))."
+        )
+    return lines
+
+
+def published_rules(found: Sequence[Experiment]) -> list[str]:
+    """What SG-Blend does by the paper's own rules, beside what the paper prints."""
+    ledger = claims.ledger(found)
+    rows = ledger[(ledger["protocol"] == "published") & (ledger["activation"] == OURS)]
+    if (rows["verdict"] == NOT_RUN).any():
+        return []
+    said = []
+    for row in rows[rows["baseline"] == BASELINE].itertuples():
+        metric = BY_NAME[row.metric]
+        if row.verdict == claims.NOT_TESTABLE:
+            said.append(f"{metric.label}: no activation has any")
+            continue
+        numbers = f"{number(row.difference, metric.digits, sign=True)} "
+        numbers += interval(row.low, row.high, metric.digits)
+        size = number(row.side * row.size, metric.digits, sign=True)
+        said.append(f"{metric.label} {numbers}, {row.verdict} (printed: {size}, {row.size_found})")
+    counts = rows["verdict"].value_counts()
+    counted = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
+    text = (
+        f"**By the paper's own rules** (WMT14, {rows['seeds'].iloc[0]:.0f} seeds) the table does "
+    )
+    text += "not come out again" if not (rows["verdict"] == "gain").all() else "comes out again"
+    return [f"{text}: SG-Blend minus GELU is {'; '.join(said)}. All its rows: {counted}."]
+
+
+def sound(table: pd.DataFrame) -> str:
+    """The verdicts under a sound protocol, task by task."""
+    rows, parts = table[table["protocol"] == "sound"], []
+    for verdict in VERDICTS:
+        own = rows[rows["verdict"] == verdict]
+        names = [f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples()]
+        if verdict == NOT_RUN:  # which variants, the table says
+            names = list(dict.fromkeys(place(row) for row in own.itertuples()))
+        parts += [f"{verdict}: {', '.join(names)}"] if names else []
+    return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}."
+
+
+def costs() -> list[str]:
+    steps = overhead.step_table()
+    if steps.empty:
+        return []
+    said = [
+        f"{WORDS[task]} {number(100 * (row.ratio - 1), 0, sign=True)} % "
+        f"{interval(100 * (row.low - 1), 100 * (row.high - 1), 0)}"
+        for task, row in steps.iterrows()
+    ]
+    return [
+        f"**A training step costs more**, on a CPU, than with GELU: {', '.join(said)} "
+        "([notebook 09](notebooks/09_overhead.ipynb)); the paper says 2.9 %."
+    ]
+
+
+def advice(table: pd.DataFrame) -> str:
+    """Use it where it gained, skip it where it did not; nothing is said of what was not run."""
+    sides = {"use": ("gain",), "skip": ("loss", "no relevant difference")}
+    words = {}
+    for side, wanted in sides.items():
+        own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
+        words[side] = ", ".join(dict.fromkeys(place(row) for row in own.itertuples()))
+    use = (
+        f"your task is like {words['use']}"
+        if words["use"]
+        else "a verdict above says gain; none does yet"
+    )
+    skip = (
+        f"your task is like {words['skip']}: GELU does as well"
+        if words["skip"]
+        else ("you count on the printed gains: none has been found again under sound rules")
+    )
+    return f"**Use it when** {use}. **Skip it when** {skip}."
