@@ -1,5 +1,6 @@
 """Scores of translations and of classifiers, each from the library that defines it."""
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,11 +47,13 @@ def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict
     """Scores of labels (N,) in [0, C) and probabilities (N, C), each row summing to one.
 
     `test_accuracy` has Wilson's 95 % interval, about the test examples and not about seeds;
-    `test_nll` is in nats per example, `confusion` in counts, true class by predicted class.
+    `test_nll` is in nats per example, `confusion` in counts, true class by predicted class;
+    `test_correct` has a bit per example, see `correct_of`.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, "float64")
     predicted = probabilities.argmax(axis=1)
-    hits = int((predicted == labels).sum())
+    correct = predicted == labels
+    hits = int(correct.sum())
     interval = binomtest(hits, len(labels)).proportion_ci(method="wilson")
     likelihood = probabilities[np.arange(len(labels)), labels]
     classes = np.arange(probabilities.shape[1])
@@ -61,7 +64,14 @@ def classification_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict
         "test_nll": round(float(-np.log(np.maximum(likelihood, 1e-12)).mean()), 5),
         "ece": round(calibration_error(labels, probabilities), 5),
         "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "test_correct": base64.b64encode(np.packbits(correct)).decode(),
     }
+
+
+def correct_of(metrics: dict[str, Any]) -> np.ndarray:
+    """(N,) bool: which test examples a run got right; the confusion matrix knows how many."""
+    bits = np.frombuffer(base64.b64decode(metrics["test_correct"]), "uint8")
+    return np.unpackbits(bits, count=int(np.sum(metrics["confusion"]))).astype(bool)
 
 
 def binary_scores(labels: np.ndarray, positive: np.ndarray) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import ops
+from scipy.special import ndtr
 
 from sgblend_utils.data.text import PAD
 
@@ -76,11 +77,13 @@ def dead_units(forward: Callable, batches: Iterable[Any], sites: Sites) -> dict[
     `dead_share`: output below 1e-3 everywhere (the published rule, but read at the activation and
     without padding).  `near_dead_share`: |f′| below 0.05, so that no gradient passes, which is what
     death means for a smooth function too.  `dead_by_site`, `near_dead_by_site`: for each site.
+    `gelu_distance_by_site`: standard deviation of f(x) - GELU(x) over a site's own inputs, which is
+    their root mean square distance up to the constant that the next bias can absorb.
 
     `forward` runs the model eagerly on a batch's inputs.  `batches` are pairs of inputs and, by the
     name of a site's stream, what of them is real: positions (B, T), or examples (B,), as of images.
     """
-    largest, steepest = {}, {}
+    largest, steepest, moments = {}, {}, {}
     with recorded_inputs(sites) as taps:
         for inputs, real in batches:
             forward(inputs)
@@ -92,6 +95,9 @@ def dead_units(forward: Callable, batches: Iterable[Any], sites: Sites) -> dict[
                 for most, values in ((largest, output), (steepest, np.abs(slope(layer, x)))):
                     top = values[chosen].reshape(-1, values.shape[-1]).max(axis=0)
                     most[name] = np.maximum(most.get(name, top), top)
+                apart = np.asarray(output - x * ndtr(x), "float64")[chosen]
+                found = np.array([apart.size, apart.sum(), np.square(apart).sum()])
+                moments[name] = moments.get(name, 0.0) + found
     units, out = [value.size for value in largest.values()], {}
     kinds = {"dead": (largest, PUBLISHED_THRESHOLD), "near_dead": (steepest, SLOPE_THRESHOLD)}
     for kind, (most, threshold) in kinds.items():
@@ -99,6 +105,10 @@ def dead_units(forward: Callable, batches: Iterable[Any], sites: Sites) -> dict[
         share = float(np.average(list(by_site.values()), weights=units))
         out[f"{kind}_share"] = round(share, 6)
         out[f"{kind}_by_site"] = {name: round(value, 6) for name, value in by_site.items()}
+    variances = {
+        name: square / n - (total / n) ** 2 for name, (n, total, square) in moments.items()
+    }
+    out["gelu_distance_by_site"] = {k: round(max(0.0, v) ** 0.5, 6) for k, v in variances.items()}
     return out
 
 

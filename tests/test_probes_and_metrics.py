@@ -74,6 +74,27 @@ def test_a_smooth_function_can_pass_the_published_rule_and_still_be_dead():
     assert found["near_dead_share"] == 0.5
 
 
+@backend
+def test_the_distance_from_gelu_is_that_over_real_inputs_without_the_constant():
+    from sgblend_utils.theory import closed_form
+
+    model, sites = network("silu", np.linspace(-2, 2, UNITS))
+    x = np.concatenate([x[:, :4].reshape(-1, UNITS) for x, _ in batches()]).astype("float64")
+    x = x + np.linspace(-2, 2, UNITS)
+    expected = (closed_form("silu")(x) - closed_form("gelu")(x)).std()
+    for spike in (None, 1000.0):
+        found = dead_units(model, batches(spike), sites)["gelu_distance_by_site"]
+        assert found == {"site": pytest.approx(expected, abs=2e-6)}
+    model, sites = network("sgblend", np.zeros(UNITS))
+    for alpha, gamma in ((0.0, 3.0), (1.0, 3.0)):
+        for variable, value in zip(sites["site"][0].variables, (alpha, 1.0, gamma), strict=True):
+            variable.assign(value)
+        found = dead_units(model, batches(), sites)["gelu_distance_by_site"]["site"]
+        x0 = np.concatenate([x[:, :4].reshape(-1, UNITS) for x, _ in batches()]).astype("float64")
+        silu = (closed_form("silu")(x0) - closed_form("gelu")(x0)).std()
+        assert found == pytest.approx(alpha * silu, abs=2e-6)
+
+
 @pytest.mark.parametrize("name", ["gelu", "sgblend", "mish", "relu"])
 def test_the_slope_is_the_derivative(name):
     from sgblend_utils import theory
@@ -266,6 +287,7 @@ def test_scores_are_those_of_the_libraries():
     table = np.array(scores["confusion"])
     assert table.sum() == 300 and table.trace() / 300 == pytest.approx(scores["test_accuracy"])
     assert table.sum(1).tolist() == np.bincount(labels).tolist()  # rows are true classes
+    assert metrics.correct_of(scores).tolist() == (p.argmax(1) == labels).tolist()
 
 
 def test_the_interval_is_wilsons():
