@@ -61,7 +61,7 @@ print(f"printed for SG-Blend: accuracy {printed.val_accuracy}, BLEU {printed.ble
 # last step with that evaluation; all of it is read from their records.
 
 # %%
-stored = [records[0] for records in audit.step_records("cpu", "sgblend", (0,))]
+stored = [records[0] for records in audit.Audit("wmt14", "cpu").records()]
 evaluated = [record for record in stored if "evaluations" in record["metrics"]]
 first, last = evaluated[0], evaluated[-1]
 settings = TranslationSettings().override(first["config"]["settings"])
@@ -323,9 +323,9 @@ print("BLEU with gold words above 0.3, without them below 0.05: the same model, 
 # word and 0.0001; the rest of the protocol is the published one.
 
 # %%
-display(audit.figure_audit("cpu", (0,)))
+display(audit.figure_audit(audit.Audit("wmt14", "cpu")))
 plt.close("all")
-table = audit.audit_table("cpu", "sgblend", (0,))
+table = audit.Audit("wmt14", "cpu").table()
 assert table["bleu"].iloc[0] > 0.3 and table["bleu"].iloc[-1] < 0.05
 display(Markdown(to_markdown(audit.audit_text(table))))
 

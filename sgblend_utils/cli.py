@@ -180,12 +180,12 @@ def command(arguments: argparse.Namespace) -> None:
         case "audit":
             from sgblend_utils.report import audit
 
-            if arguments.task != audit.TASK:
-                raise UserError(f"The audit is of {audit.TASK}, which the paper published.")
-            wanted = (arguments.preset, arguments.activation, arguments.seeds)
-            sweep(arguments, audit.needed_runs(*wanted))
+            zoo.choose("task with an audit", arguments.task, audit.TASKS)
+            seeds = tuple(arguments.seeds)
+            one = audit.Audit(arguments.task, arguments.preset, arguments.activation, seeds)
+            sweep(arguments, one.runs())
             if not arguments.status:
-                print(audit.audit_text(audit.audit_table(*wanted)).to_string(index=False))
+                print(audit.audit_text(one.table()).to_string(index=False))
         case "report":
             from sgblend_utils.report import write_report
 

@@ -9,15 +9,7 @@ from report_tools import made_up, store
 from sgblend_utils.config import switch_meanings
 from sgblend_utils.errors import UserError
 from sgblend_utils.report import experiments, write_report
-from sgblend_utils.report.audit import (
-    STEPS,
-    audit_table,
-    audit_text,
-    complete,
-    figure_audit,
-    needed_runs,
-    step_configs,
-)
+from sgblend_utils.report.audit import STEPS, Audit, audit_text, complete, figure_audit
 from sgblend_utils.tasks import task_named
 
 SWITCHES = switch_meanings(type(task_named("wmt14").presets["published", "cpu"]))
@@ -25,7 +17,7 @@ SWITCHES = switch_meanings(type(task_named("wmt14").presets["published", "cpu"])
 
 def fill(root, seeds=(0,), preset="cpu", leave_out=()):
     """Synthetic records: the fewer switches are on, the lower every score."""
-    for i, config in enumerate(needed_runs(preset, "sgblend", seeds)):
+    for i, config in enumerate(Audit(preset=preset, seeds=tuple(seeds)).runs()):
         share = len(config.settings.switches) / len(SWITCHES)
         record = made_up(config, bleu=2 * share + config.seed)
         one = {"accuracy_all": 0.9 * share, "accuracy_real": 0.8 * share}
@@ -51,23 +43,23 @@ def test_the_audit_turns_every_switch_off_once_and_ends_with_the_sound_run():
     off = [name for step in STEPS for name in step.off]
     assert sorted(off) == sorted(SWITCHES)
     assert len({step.label for step in STEPS}) == len(STEPS)
-    first, *_, before, last = step_configs("cpu", "sgblend", 0)
+    first, *_, before, last = Audit().configs(0)
     assert first.settings.switches == tuple(SWITCHES) and first.overrides == {}
     assert before.settings.switches == () and before.protocol == "published"
     assert (last.protocol, last.preset, last.overrides) == ("sound", "cpu", {})
 
 
 def test_steps_that_only_evaluate_share_a_run():
-    configs = step_configs("cpu", "sgblend", 0)
+    configs = Audit().configs(0)
     for step, before, after in zip(STEPS[1:-1], configs, configs[1:], strict=False):
         assert (before == after) == (not step.off) and (step.off or step.scores)
     for before, after in pairwise(configs[:-1]):
         assert len(after.settings.switches) <= len(before.settings.switches)
-    assert len(needed_runs("cpu", "sgblend", (0, 1))) == 2 * 9
+    assert len(Audit(seeds=(0, 1)).runs()) == 2 * 9
 
 
 def test_the_table_by_hand(filled):
-    rows = audit_table("cpu", "sgblend", (0, 1), filled)
+    rows = Audit(seeds=(0, 1)).table(filled)
     table = rows.set_index("step")
     assert list(table.index) == [step.label for step in STEPS]
     first, words = table.loc["as published"], table.loc["accuracy of words alone"]
@@ -88,10 +80,10 @@ def test_the_table_by_hand(filled):
 def test_what_is_missing_is_named_and_no_half_audit_is_reported(tmp_path):
     fill(tmp_path, leave_out=[7])
     with pytest.raises(UserError, match=r"shared embeddings.*seed 0.*sgblend audit wmt14"):
-        audit_table("cpu", "sgblend", (0,), tmp_path)
-    assert complete(tmp_path) == {}
+        Audit().table(tmp_path)
+    assert complete(tmp_path) == []
     with pytest.raises(UserError, match="mini"):
-        needed_runs("full", "sgblend", [0])
+        Audit(preset="full").runs()
 
 
 def test_steps_are_no_ordinary_results(filled):
@@ -115,7 +107,7 @@ def test_the_report_has_a_complete_audit_and_never_a_mini_one(tmp_path, filled, 
 
 
 def test_the_waterfall_shows_the_tables_numbers(filled):
-    figure, table = figure_audit("cpu", (0,), filled), audit_table("cpu", "sgblend", (0,), filled)
+    figure, table = figure_audit(Audit(), filled), Audit().table(filled)
     for axes, name, scale in zip(figure.axes, ("accuracy", "bleu"), (100, 1), strict=True):
         widths = [bar.get_width() for bar in axes.containers[0]]
         assert widths == pytest.approx(list(scale * table[name]))

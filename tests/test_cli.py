@@ -12,7 +12,7 @@ from run_tools import store
 
 from sgblend_utils import cli
 from sgblend_utils.errors import UserError
-from sgblend_utils.report.audit import needed_runs
+from sgblend_utils.report.audit import Audit
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def test_the_audit_prints_a_table_of_stored_runs(capsys, monkeypatch):
     """Nothing is trained: every run has a record."""
     monkeypatch.delenv("KERAS_BACKEND")
     scores = {"accuracy_all": 0.9, "accuracy_real": 0.8, "forced_bleu": 0.5, "free_bleu": 0.05}
-    for config in needed_runs("mini", "sgblend", [0]):
+    for config in Audit(preset="mini").runs():
         store(config, evaluations={"validation": scores, "test": scores})
     assert cli.main(["audit", "wmt14"]) == 0
     said = capsys.readouterr().out

@@ -149,4 +149,4 @@ def test_presets_are_values_over_defaults():
     assert registry()["imdb_bert"].presets["sound", "cpu"].model == "bert"
 
 
-PINNED = ["958117111cd626e4", "67a1471510e8e9d3", "8d3a454a16db2de5", "44d3689843987469"]
+PINNED = ["958117111cd626e4", "67a1471510e8e9d3", "8d3a454a16db2de5", "0808b2e912d0277b"]

@@ -22,18 +22,23 @@ class Architecture:
 
     A block is two 3x3, or with `bottleneck` 1x1, 3x3, 1x1 that put out four times their width.
     Where shapes change, the shortcut is the subsampled input with zeros for the new channels (He et
-    al.'s option A, no parameters), or with `projection` a 1x1 convolution (option B).
+    al.'s option A, no parameters), or with `projection` a 1x1 convolution (option B).  `stride` is
+    that of the stem.
     """
 
     width: int
     depths: tuple[int, ...]
     bottleneck: bool = False
     projection: bool = False
+    stride: int = 1
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "digits": Architecture(16, (1, 1)),
     "resnet8": Architecture(16, (1, 1, 1)),  # 6n + 2 layers, n = 1 (He et al., section 4.2)
+    # The same number of multiplications at half the resolution: twice the channels, and half as
+    # many activations.
+    "resnet8_wide": Architecture(32, (1, 1, 1), stride=2),
     "resnet20": Architecture(16, (3, 3, 3)),
     "resnet18": Architecture(64, (2, 2, 2, 2), projection=True),
     "resnet50": Architecture(64, (3, 4, 6, 3), bottleneck=True, projection=True),
@@ -113,7 +118,7 @@ class ResNet(keras.Model):
         build = Builder(activation, seed, precision)
         inputs = keras.Input(tuple(image_shape), name="pixels", dtype="float32")
         x = keras.layers.Normalization(mean=mean, variance=variance, dtype="float32")(inputs)
-        x = build.activate(build.convolve(x, width, 3, 1, "stem"), "stem")
+        x = build.activate(build.convolve(x, width, 3, spec.stride, "stem"), "stem")
         for stage, depth in enumerate(spec.depths):
             for i in range(depth):
                 shape = (width * 2**stage, 2 if stage > 0 and i == 0 else 1)

@@ -36,13 +36,10 @@ def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
         yield f"table_{one.slug}", one.command, (table, text, note(one))
         table, text = tables.comparison(one), tables.comparison_text(one)
         yield f"comparison_{one.slug}", one.command, (table, text, note(one))
-    for preset, seeds in audit.complete(root).items():
-        name = f"audit_{audit.TASK}_{preset}"
-        source = audit.command(preset, audit.ACTIVATION, seeds)
-        yield name, source, audit.figure_audit(preset, seeds, root)
-        table = audit.audit_table(preset, audit.ACTIVATION, seeds, root)
-        below = audit.provenance(preset, seeds, root)
-        yield name, source, (table, audit.audit_text(table), below)
+    for ladder in audit.complete(root):
+        yield ladder.name, ladder.command, audit.figure_audit(ladder, root)
+        table, below = ladder.table(root), ladder.provenance(root)
+        yield ladder.name, ladder.command, (table, audit.audit_text(table), below)
     if len(steps := overhead.step_table()):
         yield "overhead", "`sgblend bench step`", overhead.figure_overhead()
         text = steps.round(3).reset_index().astype(str)
@@ -112,7 +109,7 @@ def results_section(found: Sequence[Experiment]) -> str:
 
 def all_results(found: Sequence[Experiment]) -> str:
     """`RESULTS.md`: the ledger, and a table and a figure per experiment."""
-    ledger, audits = claims.ledger(found), audit.complete()
+    ledger = claims.ledger(found)
     out = ["# All results", f"{claims.summary(ledger)} {claims.rules()}"]
     out += [tables.to_markdown(claims.ledger_text(ledger))]
     for one in found:
@@ -120,8 +117,7 @@ def all_results(found: Sequence[Experiment]) -> str:
         out += [f"## {one.name}", table, f"{note(one)}."]
         if len(one.frame) >= FEWEST and len(one.activations) > 1:
             out.append(f"![Performance figure: {one.name}](../performance_{one.slug}.png)")
-        if (one.task, one.protocol) == (audit.TASK, "published") and one.preset in audits:
-            out.append(f"![{audit.HEADLINE}](../audit_{audit.TASK}_{one.preset}.png)")
+    out += ["## The audit"] + [f"![{audit.HEADLINE}](../{a.name}.png)" for a in audit.complete()]
     return "\n\n".join(out) + "\n"
 
 

@@ -3,7 +3,8 @@
 A step turns switches off, and trains a model of its own, or evaluates the last one differently.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from sgblend_utils.runs import load_records
 from sgblend_utils.style import INK, MUTED
 from sgblend_utils.tasks import task_named
 
-TASK, ACTIVATION = "wmt14", "sgblend"
+TASKS = ("wmt14", "multi30k")  # of translation, which the paper published the code of
 HEADLINE = "What the published numbers are made of"
 VALUE = "#0072B2"  # with the next two, of Okabe and Ito
 LOSS, GAIN = {"edgecolor": "#D55E00", "hatch": "////"}, {"edgecolor": "#009E73", "hatch": "...."}
@@ -47,7 +48,7 @@ STEPS = (
     Step("accuracy of words alone", (), {"accuracy": REAL}, "Padding counts in the accuracy."),
     Step("padding out of training", ("padding_in_loss", "no_padding_masks")),
     Step("free-running BLEU", (), {"bleu": FREE}, "The reference's words are given in decoding."),
-    Step("newstest2014", (), {"accuracy": "test_accuracy", "bleu": "evaluations.test.free_bleu"},
+    Step("test set", (), {"accuracy": "test_accuracy", "bleu": "evaluations.test.free_bleu"},
          "The sentences scored are the tail of the training file."),
     Step("sacreBLEU", (), {"bleu": "bleu"},
          "BLEU is of lower-cased words cut at white space, the end mark among them."),
@@ -62,23 +63,79 @@ STEPS = (
 )  # fmt: skip
 
 
-def step_configs(preset: str, activation: str, seed: int) -> list[RunConfig]:
-    """The run that each step evaluates; steps that only evaluate differently share one."""
-    configs, off = [], {}
-    for step in STEPS[:-1]:
-        off |= dict.fromkeys(step.off, False)
-        configs.append(RunConfig(TASK, activation, "published", preset, seed, dict(off)))
-    return [*configs, RunConfig(TASK, activation, "sound", preset, seed)]
+@dataclass(frozen=True)
+class Audit:
+    """The steps of one task, preset, activation and some seeds; `root` below is a store."""
 
+    task: str = "wmt14"
+    preset: str = "cpu"
+    activation: str = "sgblend"
+    seeds: tuple[int, ...] = (0,)
 
-def needed_runs(preset: str, activation: str, seeds: Sequence[int]) -> list[RunConfig]:
-    configs = [config for seed in seeds for config in step_configs(preset, activation, seed)]
-    return list({config.key(""): config for config in configs}.values())
+    def configs(self, seed: int) -> list[RunConfig]:
+        """The run that each step evaluates; steps that only evaluate differently share one."""
+        configs, off = [], {}
+        names = (self.task, self.activation)
+        for step in STEPS[:-1]:
+            off |= dict.fromkeys(step.off, False)
+            configs.append(RunConfig(*names, "published", self.preset, seed, dict(off)))
+        return [*configs, RunConfig(*names, "sound", self.preset, seed)]
 
+    def runs(self) -> list[RunConfig]:
+        configs = [config for seed in self.seeds for config in self.configs(seed)]
+        return list({config.key(""): config for config in configs}.values())
 
-def command(preset: str, activation: str, seeds: Sequence[int]) -> str:
-    numbers = ",".join(map(str, seeds))
-    return f"sgblend audit {TASK} --preset {preset} --activation {activation} --seeds {numbers}"
+    @property
+    def command(self) -> str:
+        numbers = ",".join(map(str, self.seeds))
+        words = f"sgblend audit {self.task} --preset {self.preset}"
+        return f"{words} --activation {self.activation} --seeds {numbers}"
+
+    @property
+    def name(self) -> str:
+        return f"audit_{self.task}_{self.preset}"
+
+    def records(self, root: Path | None = None) -> list[list[dict[str, Any]]]:
+        """The record of each step (outer), seed (inner); a UserError if one is missing."""
+        known, out = stored(root), []
+        by_seed = [self.configs(seed) for seed in self.seeds]
+        for step, configs in zip(STEPS, zip(*by_seed, strict=True), strict=True):
+            for config in configs:
+                if config.key("") not in known:
+                    text = f"The audit's step {step.label!r} has no record for seed {config.seed}; "
+                    raise UserError(f"{text}`{self.command}` trains it.")
+            out.append([known[config.key("")] for config in configs])
+        return out
+
+    def table(self, root: Path | None = None) -> pd.DataFrame:
+        """A row per step, means over seeds: scores 0-1 as it evaluates them, sacreBLEU 0-100."""
+        meanings = switch_meanings(type(task_named(self.task).presets["published", self.preset]))
+        rows, scores = [], {"sacrebleu": "bleu"}
+        for step, records in zip(STEPS, self.records(root), strict=True):
+            scores |= step.scores
+            means = pd.json_normalize([r["metrics"] for r in records]).mean(numeric_only=True)
+            row = {name: means[path] for name, path in scores.items()}
+            row["bleu"] *= 0.01 if scores["bleu"] == "bleu" else 1  # sacreBLEU's range is 0-100
+            said = step.published or " ".join(meanings[name] for name in step.off)
+            keys = " ".join(record["key"] for record in records)
+            rows.append({"step": step.label, "published": said, **row, "run": keys})
+        table = pd.DataFrame(rows)
+        table["trained"] = table["run"].ne(table["run"].shift())
+        for name in SCORES:
+            table[f"{name}_change"] = table[name].diff()
+        names = "step published trained accuracy accuracy_change bleu bleu_change sacrebleu run"
+        return table[names.split()]
+
+    def provenance(self, root: Path | None = None) -> str:
+        records = {r["key"]: r for step in self.records(root) for r in step}.values()
+        sizes = [record["data"]["train_pairs"] for record in records]
+        decoded = max(record["metrics"].get("decoded_sentences", 0) for record in records)
+        seed = f"seed{'s' * (len(self.seeds) > 1)} {ranges(self.seeds)}"
+        names = [self.task, f"preset {self.preset}", zoo.label(self.activation), seed]
+        names += [f"{len(records)} models, {min(sizes):,} to {max(sizes):,} training pairs"]
+        names += [f"{decoded:,} test sentences decoded, all of them by the sound run"]
+        names += [" and ".join(sorted({record["config"]["backend"] for record in records}))]
+        return " · ".join([*names, hardware(records)])
 
 
 def stored(root: Path | None) -> dict[str, dict[str, Any]]:
@@ -86,52 +143,18 @@ def stored(root: Path | None) -> dict[str, dict[str, Any]]:
     return {record_key(r["config"], ""): r for r in load_records(root).get("record", ())}
 
 
-def complete(root: Path | None = None) -> dict[str, list[int]]:
-    """Reported presets -> seeds that have a record for every step of the audit."""
-    known, found = stored(root), {}
-    presets = [preset for protocol, preset in task_named(TASK).presets if protocol == "published"]
-    for seed in sorted({record["config"]["seed"] for record in known.values()}):
-        for preset in set(presets) - set(UNREPORTED):
-            if all(c.key("") in known for c in step_configs(preset, ACTIVATION, seed)):
-                found.setdefault(preset, []).append(seed)
-    return dict(sorted(found.items()))
-
-
-def step_records(
-    preset: str, activation: str, seeds: Sequence[int], root: Path | None = None
-) -> list[list[dict[str, Any]]]:
-    """The record of each step (outer) and seed (inner); a UserError if one is missing."""
-    known, out = stored(root), []
-    by_seed = [step_configs(preset, activation, seed) for seed in seeds]
-    for step, configs in zip(STEPS, zip(*by_seed, strict=True), strict=True):
-        for config in configs:
-            if config.key("") not in known:
-                text = f"The audit's step {step.label!r} has no record for seed {config.seed}; "
-                raise UserError(f"{text}`{command(preset, activation, seeds)}` trains it.")
-        out.append([known[config.key("")] for config in configs])
-    return out
-
-
-def audit_table(
-    preset: str, activation: str, seeds: Sequence[int] = (0,), root: Path | None = None
-) -> pd.DataFrame:
-    """A row per step, means over seeds: scores 0-1 as it evaluates them, sacreBLEU 0-100."""
-    meanings = switch_meanings(type(task_named(TASK).presets["published", "paper"]))
-    rows, scores = [], {"sacrebleu": "bleu"}
-    for step, records in zip(STEPS, step_records(preset, activation, seeds, root), strict=True):
-        scores |= step.scores
-        means = pd.json_normalize([r["metrics"] for r in records]).mean(numeric_only=True)
-        row = {name: means[path] for name, path in scores.items()}
-        row["bleu"] *= 0.01 if scores["bleu"] == "bleu" else 1  # sacreBLEU's range is 0-100
-        said = step.published or " ".join(meanings[name] for name in step.off)
-        keys = " ".join(record["key"] for record in records)
-        rows.append({"step": step.label, "published": said, **row, "run": keys})
-    table = pd.DataFrame(rows)
-    table["trained"] = table["run"].ne(table["run"].shift())
-    for name in SCORES:
-        table[f"{name}_change"] = table[name].diff()
-    names = "step published trained accuracy accuracy_change bleu bleu_change sacrebleu run"
-    return table[names.split()]
+def complete(root: Path | None = None) -> list[Audit]:
+    """Of each task and reported preset, with the seeds that have a record for every step."""
+    known, found = stored(root), []
+    seeds = sorted({record["config"]["seed"] for record in known.values()})
+    for task in TASKS:
+        for protocol, preset in task_named(task).presets:
+            one = Audit(task, preset)
+            if protocol != "published" or preset in UNREPORTED:
+                continue
+            if have := [s for s in seeds if all(c.key("") in known for c in one.configs(s))]:
+                found.append(replace(one, seeds=tuple(have)))
+    return found
 
 
 def audit_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -147,23 +170,10 @@ def audit_text(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def provenance(preset: str, seeds: Sequence[int], root: Path | None = None) -> str:
-    steps = step_records(preset, ACTIVATION, seeds, root)
-    records = {record["key"]: record for step in steps for record in step}.values()
-    sizes = [record["data"]["train_pairs"] for record in records]
-    decoded = max(record["metrics"].get("decoded_sentences", 0) for record in records)
-    seed = f"seed{'s' * (len(seeds) > 1)} {ranges(seeds)}"
-    names = [TASK, f"preset {preset}", zoo.label(ACTIVATION), seed]
-    names += [f"{len(records)} models, {min(sizes):,} to {max(sizes):,} training pairs"]
-    names += [f"{decoded:,} test sentences decoded, all of them by the sound run"]
-    names += [" and ".join(sorted({record["config"]["backend"] for record in records}))]
-    return " · ".join([*names, hardware(records)])
-
-
-def figure_audit(preset: str, seeds: Sequence[int] = (0,), root: Path | None = None) -> Figure:
+def figure_audit(one: Audit, root: Path | None = None) -> Figure:
     """The waterfall: accuracy and BLEU from the published protocol down to the sound one."""
-    table = audit_table(preset, ACTIVATION, seeds, root)
-    paper = published("wmt14_table").set_index("activation").loc[ACTIVATION]
+    table = one.table(root)
+    paper = published("wmt14_table").set_index("activation").loc[one.activation]
     text, places = audit_text(table), np.arange(len(table))
     figure, (panels,) = grid(2, 6.6, 0.5 * len(table) + 1.2, sharey=True)
     for axes, name, printed in zip(panels, SCORES, ("val_accuracy", "bleu"), strict=True):
@@ -175,7 +185,8 @@ def figure_audit(preset: str, seeds: Sequence[int] = (0,), root: Path | None = N
         for word, own, look in (("lost", steps < 0, LOSS), ("gained", steps > 0, GAIN)):
             look = look | {"facecolor": "white", "label": f"{word} at this step"}
             axes.barh(places[own], -steps[own], 0.62, values[own], **look)
-        axes.plot(scale * paper[printed], 0, **HOLLOW, label="printed in the paper")
+        if one.task == "wmt14":
+            axes.plot(scale * paper[printed], 0, **HOLLOW, label="printed in the paper")
         word, room = plain.split(" (")[0], 1.34 * values.max()
         for place, cells in enumerate(zip(text[plain], text[f"change of {word}"], strict=True)):
             right = max(values[place], before[place]) + 0.012 * room
@@ -190,4 +201,4 @@ def figure_audit(preset: str, seeds: Sequence[int] = (0,), root: Path | None = N
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=9)
     note = "* a model of its own; the other steps evaluate the model above them differently"
-    return finish(figure, HEADLINE, f"{provenance(preset, seeds, root)}; {note}")
+    return finish(figure, HEADLINE, f"{one.provenance(root)}; {note}")

@@ -14,7 +14,7 @@ from sgblend_utils.data.source import Source
 from sgblend_utils.errors import UserError
 from sgblend_utils.tasks import Loaded, Task
 
-ARCHITECTURES = ("resnet8", "resnet18", "resnet20", "resnet50", "digits")
+ARCHITECTURES = ("resnet8", "resnet8_wide", "resnet18", "resnet20", "resnet50", "digits")
 EVALUATED = 500  # images at once; has no influence on the predictions
 PROBED_IMAGES = 1000  # validation images that the probe of dead units looks at
 PROBE_BATCH, PROBE_BATCHES = 64, 8  # training images whose gradients are measured
