@@ -22,11 +22,11 @@ from sgblend_utils.errors import UserError
 
 def seeds(text: str) -> list[int]:
     """`0-2,5` -> [0, 1, 2, 5]."""
-    try:
-        spans = [[int(n) for n in part.split("-")] for part in text.split(",") if part]
-    except ValueError:
-        raise UserError(f"Seeds {text!r} are not understood: write 0-2 or 0,1,5.") from None
-    return [seed for span in spans for seed in range(span[0], span[-1] + 1)]
+    spans = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in text.split(",")]
+    ranges = [range(int(s[1]), int(s[2] or s[1]) + 1) if s else () for s in spans]
+    if not all(ranges):
+        raise UserError(f"Seeds {text!r} are not understood: write 0-2 or 0,1,5.")
+    return [seed for span in ranges for seed in span]
 
 
 CONNECT = 5  # seconds that a cluster has to answer

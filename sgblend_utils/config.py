@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib
 import json
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def is_number(value: Any, lowest: float = 0, kind: Any = (int, float)) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and value >= lowest
+    return isinstance(value, kind) and not isinstance(value, bool) and lowest <= value < math.inf
 
 
 is_count = functools.partial(is_number, lowest=1, kind=int)

@@ -177,9 +177,12 @@ def split_list(specs: str) -> list[str]:
     """The specs of a list with commas between them."""
     try:
         parsed: Any = ast.parse(f"[{specs}]", mode="eval").body
-        return [ast.unparse(node) for node in parsed.elts]
+        names = [ast.unparse(node) for node in parsed.elts]
     except SyntaxError:
-        raise UserError(f"Write activations as gelu,sgblend(alpha=0.2), not {specs!r}.") from None
+        names = []
+    if not names:
+        raise UserError(f"Write activations as gelu,sgblend(alpha=0.2), not {specs!r}.")
+    return names
 
 
 def label(spec: str) -> str:

@@ -47,8 +47,11 @@ def fails(capsys, *words):
         (["run", "multi30k", "--set", "epochs"], ["--set name=value"]),
         (["run", "multi30k", "--set", 'learning_rate="fast"'], ["learning_rate", "fast"]),
         (["run", "multi30k", "--set", "dropout=1.5"], ["dropout", "1.5"]),
+        (["run", "multi30k", "--set", "learning_rate=1e999"], ["learning_rate", "Infinity"]),
         (["run", "multi30k", "--set", "bucket_boundaries=[24,16]"], ["bucket_boundaries"]),
         (["sweep", "multi30k", "--seeds", "a-b"], ["'a-b'"]),
+        (["sweep", "multi30k", "--seeds", "3-1"], ["'3-1'", "0-2"]),
+        (["sweep", "multi30k", "--activations", ""], ["''", "gelu"]),
         (["sweep", "multi30k", "--workers", "0"], ["--workers is 0"]),
         (["sweep", "multi30k", "--activations", "gelu,glu"], ["'glu'"]),
         (["sweep", "multi30k", "--activations", "gelu,("], ["'gelu,('"]),
@@ -58,7 +61,7 @@ def fails(capsys, *words):
             ["sweep", "multi30k", "--executor", "dask://localhost:1"],
             ["dask scheduler", "localhost:1"],
         ),
-        (["audit", "multi30k"], ["wmt14"]),
+        (["audit", "imdb"], ["'imdb'", "wmt14, multi30k"]),
         (["audit", "wmt14", "--preset", "huge"], ["mini", "cpu", "paper"]),
         (["audit", "wmt14", "--workers", "0"], ["--workers is 0"]),
         (["audit", "wmt14", "--activation", "gleu"], ["'gleu'"]),
@@ -106,9 +109,10 @@ def test_an_unwritable_results_folder_is_named(capsys, tmp_path, monkeypatch):
 
 
 def test_seeds_are_read_as_written():
-    assert cli.seeds("0-2, 5") == [0, 1, 2, 5] and cli.seeds("7") == [7] and cli.seeds("") == []
-    with pytest.raises(UserError):
-        cli.seeds("1..3")
+    assert cli.seeds("0-2, 5") == [0, 1, 2, 5] and cli.seeds("7") == [7]
+    for text in ("1..3", "", "1,", "2-1", "-1"):
+        with pytest.raises(UserError):
+            cli.seeds(text)
 
 
 @pytest.mark.parametrize(
