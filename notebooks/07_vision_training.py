@@ -420,7 +420,8 @@ print({kind: list(values) for kind, values in metrics["robustness"].items()})
 # ```
 
 # %%
-from sgblend_utils.report import digest, experiments, figures, overhead
+from sgblend_utils import bench
+from sgblend_utils.report import digest, experiments, figures
 from sgblend_utils.report.tables import comparison_text, message, results_text
 from sgblend_utils.style import LABELS, MUTED, activation_style
 
@@ -478,7 +479,7 @@ for experiment in found:
 # same time of training:
 
 # %%
-(cost,) = overhead.step_table().loc[["cifar10"], "ratio"]
+(cost,) = bench.step_table().loc[["cifar10"], "ratio"]
 for experiment in (e for e in found if e.preset == "cpu"):
     curves, (figure, axes) = {}, plt.subplots(figsize=(8, 3.6))
     for name, each in (("gelu", 1.0), ("sgblend", cost)):

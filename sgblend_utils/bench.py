@@ -11,6 +11,7 @@ import pandas as pd
 from sgblend_utils.data import project_root
 from sgblend_utils.errors import UserError
 from sgblend_utils.runs import read_record
+from sgblend_utils.stats import mean_interval
 
 
 def bench_path(name: str, folder: Path | None = None) -> Path:
@@ -52,3 +53,22 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
             row["repeats"] = [float(np.median(part)) for part in ratios]
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def step_ratios() -> dict[tuple[str, str], list[float]]:
+    """Task, activation -> time of a training step over that of GELU's, a median per repeat."""
+    if not bench_path("step").is_file():
+        return {}
+    table = summary(load("step")).set_index(["process", "contestant"])
+    return table["repeats"].dropna().to_dict()
+
+
+def step_table() -> pd.DataFrame:
+    """A row per task: `ratio`, the mean over repeats, with its 95 % t interval `low` to `high`."""
+    rows = {
+        task: (len(ratios), np.mean(ratios), *mean_interval(ratios))
+        for (task, activation), ratios in step_ratios().items()
+        if activation == "sgblend"
+    }
+    columns = ["repeats", "ratio", "low", "high"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("task")

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import engine
 from sgblend_utils import bench, cli
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import claims, overhead
+from sgblend_utils.report import claims
 from sgblend_utils.runs import write_record
 
 TOY = """
@@ -88,7 +88,7 @@ def test_without_a_checkout_or_a_record_it_says_what_to_do(tmp_path, monkeypatch
     assert cli.main(["bench", "step"]) == 2 and "in a checkout" in capsys.readouterr().err
     with pytest.raises(UserError, match="run `sgblend bench step`"):
         bench.load("step")
-    assert overhead.step_ratios("multi30k") == [] and overhead.step_table().empty
+    assert bench.step_ratios() == {} and bench.step_table().empty
 
 
 def made_up(ratios):
@@ -116,7 +116,7 @@ def test_the_claim_about_overhead_is_judged_by_the_repeats(
     path = bench.bench_path("step")
     path.parent.mkdir(parents=True)
     write_record(made_up(ratios), path)
-    assert overhead.step_ratios("multi30k") == pytest.approx(ratios)
+    assert bench.step_ratios()["multi30k", "sgblend"] == pytest.approx(ratios)
     ledger = claims.ledger([]).set_index("claim")
     row = ledger.loc["general-overhead"]
     assert (row["verdict"], row["size_found"], row["seeds"]) == (verdict, size, 4)

@@ -11,9 +11,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sgblend_utils import bench
 from sgblend_utils.data import atomic_write, project_root, write_atomically
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import audit, claims, figures, front, overhead, tables
+from sgblend_utils.report import audit, claims, figures, front, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
@@ -40,10 +41,10 @@ def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
         yield ladder.name, ladder.command, audit.figure_audit(ladder, root)
         table, below = ladder.table(root), ladder.provenance(root)
         yield ladder.name, ladder.command, (table, audit.audit_text(table), below)
-    if len(steps := overhead.step_table()):
-        yield "overhead", "`sgblend bench step`", overhead.figure_overhead()
+    if len(steps := bench.step_table()):
+        line = "A training step of the cpu preset, over GELU's; mean over repeats, 95 % t interval"
         text = steps.round(3).reset_index().astype(str)
-        yield "overhead", "`sgblend bench step`", (steps, text, overhead.NOTE)
+        yield "overhead", "`sgblend bench step`", (steps, text, line)
     if found:
         yield "forest", "all planned runs", front.figure_forest(found)
     ledger, rules = claims.ledger(found), claims.rules().replace("\n", " ")

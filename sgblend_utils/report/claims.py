@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sgblend_utils import stats
-from sgblend_utils.report import overhead
+from sgblend_utils import bench, stats
 from sgblend_utils.report.experiments import BY_NAME, Experiment
 from sgblend_utils.report.plan import at_floor, claims_list, digest, entry_of, plan
 from sgblend_utils.report.tables import interval, number
@@ -63,7 +62,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
         return {"verdict": BY_CODE}
     task, metric, ours = claim["task"], claim["metric"], claim["activation"]
     if claim["kind"] == "overhead":
-        excess = [ratio - 1 for ratio in overhead.step_ratios(task, ours)]
+        excess = [ratio - 1 for ratio in bench.step_ratios().get((task, ours), [])]
         row = {"experiment": f"{task}, training step, cpu", "records": "data/bench/step.json"}
         return row | described(claim, stats.estimate(excess)) if excess else {"verdict": NOT_RUN}
     entry = entry_of(task, claim["protocol"])

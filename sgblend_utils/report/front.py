@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from statsmodels.stats.meta_analysis import combine_effects
 
-from sgblend_utils import stats, zoo
-from sgblend_utils.report import audit, claims, overhead
+from sgblend_utils import bench, stats, zoo
+from sgblend_utils.report import audit, claims
 from sgblend_utils.report.claims import NOT_RUN, VERDICTS
 from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment
 from sgblend_utils.report.figures import OURS, finish
@@ -199,7 +199,7 @@ def sound(table: pd.DataFrame) -> str:
 
 
 def costs() -> list[str]:
-    steps = overhead.step_table()
+    steps = bench.step_table()
     if steps.empty:
         return []
     said = [
