@@ -7,11 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from sgblend_utils import zoo
+from sgblend_utils.bench import bench_path, load
 from sgblend_utils.data import project_root, write_atomically
 from sgblend_utils.errors import UserError
 from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
 from sgblend_utils.report.plan import at_floor, plan
 from sgblend_utils.stats import compare, summarise
+
+
+LINEAR = dict.fromkeys(("imdb", "imdb_bert"), "imdb_linear")  # task -> the benchmark's record
 
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
@@ -51,15 +55,21 @@ def results(experiment: Experiment) -> pd.DataFrame:
 
 
 def results_text(experiment: Experiment, metrics: Iterable[Metric] | None = None) -> pd.DataFrame:
-    """The same to read: mean ± half of the interval."""
+    """The same to read: mean ± half of the interval; and a linear model's scores, if stored."""
     table = results(experiment)
+    metrics = list(metrics or experiment.metrics)
     out = {"activation": table.index.map(zoo.label), "seeds": table["seeds"].astype(str).tolist()}
-    for metric in metrics or experiment.metrics:
+    for metric in metrics:
         means = table[f"{metric.name}_mean"]
         pairs = zip(means, table[f"{metric.name}_high"] - means, strict=True)
         texts = [" ± ".join(number(value, metric.digits) for value in pair) for pair in pairs]
         out[metric.label] = [text.removesuffix(" ± –") for text in texts]
-    return pd.DataFrame(out)
+    text = pd.DataFrame(out)
+    if experiment.task in LINEAR and bench_path(name := LINEAR[experiment.task]).is_file():
+        scores = load(name)["metrics"]
+        row = [number(m.scale * scores.get(m.name, math.nan), m.digits) for m in metrics]
+        text.loc[len(text)] = ["tf-idf, logistic regression", "–", *row]
+    return text
 
 
 def comparison(experiment: Experiment) -> pd.DataFrame:
