@@ -1,6 +1,6 @@
 """What a user would try first on IMDB: tf-idf of words and pairs of words, logistic regression.
 
-``python -m benchmarks.imdb_linear`` trains it on the sound protocol's split, chooses how strongly to
+``python -m benchmarks.imdb_linear`` trains it on the sound protocol's split, chooses how much to
 regularise on the validation reviews, and writes data/bench/imdb_linear.json.
 """
 

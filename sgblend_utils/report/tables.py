@@ -14,7 +14,6 @@ from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
 from sgblend_utils.report.plan import at_floor, plan
 from sgblend_utils.stats import compare, summarise
 
-
 LINEAR = dict.fromkeys(("imdb", "imdb_bert"), "imdb_linear")  # task -> the benchmark's record
 
 
