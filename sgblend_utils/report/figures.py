@@ -70,7 +70,7 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
             axes.axvline(0.0, color=MUTED, linewidth=1.0)
             axes.set_xlabel(f"Δ {metric.label}  {'better →' if metric.better > 0 else '← better'}")
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_title(textwrap.fill(message(experiment, metric), 33), **TITLE)
+        axes.set_title(textwrap.fill(message(experiment, metric), 30), **TITLE)
     title = f"Minus GELU of the same seed: {experiment.title}" if paired else experiment.title
     note = f"{experiment.provenance}; dots: runs; bars: 95 % interval of the mean, cut at edges"
     return finish(figure, title, note + "; thin: corrected for all rows" * paired)
@@ -80,6 +80,7 @@ def figure_performance(experiment: Experiment) -> Figure:
     """The paper's performance figure: test scores and dead units; its time is notebook 09's."""
     scores = experiment.used("scores")
     metrics = [m for m in experiment.metrics if m in scores or m.name == "dead_share"]
+    metrics = [m for m in metrics if comparable(experiment, m.name)]
     return draw(experiment, {m: summarise(experiment.frame, m.name) for m in metrics})
 
 
