@@ -16,7 +16,7 @@ from report_tools import THREE, fill_store
 
 from sgblend_utils import bench, report
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import claims, figures, plan, tables
+from sgblend_utils.report import claims, figures, front, plan, tables
 from sgblend_utils.report.experiments import BY_NAME, digest, experiments, ranges
 from sgblend_utils.stats import mean_interval
 from sgblend_utils.zoo import canonical, label
@@ -465,3 +465,40 @@ def test_best_of_all_is_better_than_the_closest_rival(tmp_path, monkeypatch):
         gains, root = {"sgblend": 0.015, "silu": rival}, tmp_path / str(rival)
         verdicts = planned(root, gains, listed, activations=names)["verdict"]
         assert list(verdicts) == [expected, "not run"]  # the second wants four rivals
+
+
+def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
+    planned(tmp_path, {"sgblend": 0.015, "relu": 0.03})
+    found = experiments(tmp_path)
+    text = report.results_section(found)
+    assert "By the paper's own rules" in text and "1 undecided, 9 not run" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| WMT14, published")]
+    assert "| 8 | **undecided** |" in row
+    assert "Use it when** a verdict above says gain; none does yet" in text
+    assert "Distance from GELU" not in text
+    sites = {"gelu_distance_by_site": {"a": 0.0123, "b": 0.2}}
+    shape = {"task": "wmt14", "metrics": sites}
+    fill_store(tmp_path, ("gelu", "sgblend", "relu"), range(3, 8), noise=0.001, **shape)
+    found = experiments(tmp_path)
+    text = report.results_section(found)
+    assert "WMT14 0.012 to 0.200" in text
+    verdict = claims.ledger(found).set_index("claim").loc["sound-nll-gelu", "verdict"]
+    assert f"| 5 | **{verdict}** |" in text and verdict != claims.NOT_RUN
+    effects = front.effects(found).set_index(["task", "protocol"])
+    claim = claims.ledger(found).set_index("claim").loc["sound-nll-gelu"]
+    assert effects.loc[("wmt14", "sound"), "effect"] == pytest.approx(
+        -claim["difference"] / plan.plan()["margins"]["test_nll"]["value"]
+    )
+    assert "mean of 2 tasks" in front.pooled(front.effects(found))
+
+
+def test_a_pilot_is_shown_without_a_verdict(tmp_path):
+    fill_store(tmp_path, ("gelu", "sgblend"), (0, 1, 2))
+    table = front.effects(experiments(tmp_path)).set_index(["task", "activation"])
+    row = table.loc[("multi30k", "sgblend")]
+    assert (
+        row["verdict"] == claims.NOT_RUN
+        and np.isfinite(row[["effect", "low", "high"]].tolist()).all()
+    )
+    assert table["effect"].notna().sum() == 1 and np.isnan(row["spread"])
+    assert front.pooled(table.reset_index()) == ""

@@ -65,7 +65,7 @@ def pooled(table: pd.DataFrame) -> str:
     own = table[table["spread"].notna() & (table["activation"] == OURS)]
     if len(own) < 2:
         return ""
-    found = combine_effects(own["effect"], own["spread"], method_re="dl")
+    found = combine_effects(*own[["effect", "spread"]].to_numpy().T, method_re="dl")
     mean, _, low, high, *_ = found.summary_frame().loc["random effect"]
     ends = f"{number(mean, 1, sign=True)} {interval(low, high, 1)}"
     return f"; mean of {len(own)} tasks {ends}, I² {100 * max(0.0, found.i2):.0f} %"
@@ -141,7 +141,8 @@ def section(found: Sequence[Experiment]) -> str:
 
 def points(found: Sequence[Experiment]) -> str:
     """The findings, a list in Markdown."""
-    said = [*audited(audit.complete()), *published_rules(found), sound(verdicts(found)), *costs()]
+    said = [*audited(audit.complete()), *published_rules(found), sound(verdicts(found))]
+    said += [*distances(found), *costs()]
     return "\n".join(f"- {point}" for point in said)
 
 
@@ -196,6 +197,24 @@ def sound(table: pd.DataFrame) -> str:
             names = list(dict.fromkeys(place(row) for row in own.itertuples()))
         parts += [f"{verdict}: {', '.join(names)}"] if names else []
     return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}."
+
+
+def distances(found: Sequence[Experiment]) -> list[str]:
+    """How far SG-Blend's sites end from GELU, beside SiLU's distance where it was run."""
+    said = []
+    for entry in plan()["experiments"]:
+        spans = {}
+        for name, runs in claims.judged(found, entry).groupby("activation"):
+            sites = [r["metrics"].get("gelu_distance_by_site", {}) for r in runs["record"]]
+            if values := [value for by_site in sites for value in by_site.values()]:
+                spans[name] = f"{min(values):.3f} to {max(values):.3f}"
+        if OURS in spans:
+            beside = f" (SiLU {spans['silu']})" if "silu" in spans else ""
+            said.append(f"{WORDS[entry['task']]} {spans[OURS]}{beside}")
+    return said and [
+        "**Distance from GELU** at which its sites end, over their own inputs, up to a constant: "
+        f"{'; '.join(said)}."
+    ]
 
 
 def costs() -> list[str]:
