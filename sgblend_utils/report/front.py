@@ -65,8 +65,9 @@ def pooled(table: pd.DataFrame) -> str:
     own = table[table["spread"].notna() & (table["activation"] == OURS)]
     if len(own) < 2:
         return ""
-    found = combine_effects(*own[["effect", "spread"]].to_numpy().T, method_re="dl")
-    mean, _, low, high, *_ = found.summary_frame().loc["random effect"]
+    with np.errstate(invalid="ignore"):  # its other estimates of the spread between tasks
+        found = combine_effects(*own[["effect", "spread"]].to_numpy().T, method_re="dl")
+        mean, _, low, high, *_ = found.summary_frame().loc["random effect"]
     ends = f"{number(mean, 1, sign=True)} {interval(low, high, 1)}"
     return f"; mean of {len(own)} tasks {ends}, I² {100 * max(0.0, found.i2):.0f} %"
 
