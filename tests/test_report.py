@@ -474,7 +474,7 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     assert "By the paper's own rules" in text and "1 undecided, 9 not run" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| WMT14, published")]
     assert "| 8 | **undecided** |" in row
-    assert "Use it when** a verdict above says gain; none does yet" in text
+    assert "Use it when** a verdict says gain: none yet" in text
     assert "Distance from GELU" not in text
     sites = {"gelu_distance_by_site": {"a": 0.0123, "b": 0.2}}
     shape = {"task": "wmt14", "metrics": sites}

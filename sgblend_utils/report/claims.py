@@ -95,18 +95,17 @@ def described(claim: dict[str, Any], one: Estimate) -> dict[str, Any]:
     row |= {
         "margin": margin,
         "seeds": one.seeds,
-        "p": one.p(),
-        "p_equivalent": one.p_equivalent(margin),
+        "needed": stats.seeds_needed(margin, one.deviation),
     }
+    row |= {"p": one.p(), "p_equivalent": one.p_equivalent(margin)}
     row["detectable"] = stats.detectable_difference(one)
-    row["needed"] = stats.seeds_needed(margin, one.deviation)
     if claim["kind"] != "best" and pd.notna(size := claim["size"]):
         if claim["kind"] == "overhead":  # at most so much
-            ends = (low > size, high <= size)
+            reached, excluded = high <= size, low > size
         else:  # so much on the claimed side
-            ends = (max(claim["side"] * low, claim["side"] * high) < size,
-                    min(claim["side"] * low, claim["side"] * high) >= size)  # fmt: skip
-        row["size_found"] = "excluded" if ends[0] else "reached" if ends[1] else "possible"
+            least, most = sorted((claim["side"] * low, claim["side"] * high))
+            reached, excluded = least >= size, most < size
+        row["size_found"] = "excluded" if excluded else "reached" if reached else "possible"
     return row
 
 

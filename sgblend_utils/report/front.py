@@ -97,8 +97,8 @@ def figure_forest(found: Sequence[Experiment]) -> Figure:
             axes.text(0, places.index(name), text, **look)
         for at, row in enumerate(known.itertuples()):
             y = places.index(name) + 0.22 * (at - (len(known) - 1) / 2)
-            kind = next((kind for kind in LOOKS if f"{kind}" in row.activation[1:]), OURS)
-            marker, colour = arms[row.activation] = LOOKS[kind]
+            variants = [look for word, look in LOOKS.items() if word in row.activation]
+            marker, colour = arms[row.activation] = variants[-1]
             early = row.verdict == NOT_RUN
             span = np.clip([row.low, row.high], -reach, reach)
             axes.hlines(y, *span, colour, linewidth=1.2 if early else 2.4)
@@ -240,14 +240,10 @@ def advice(table: pd.DataFrame) -> str:
     for side, wanted in sides.items():
         own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
         words[side] = ", ".join(dict.fromkeys(place(row) for row in own.itertuples()))
-    use = (
-        f"your task is like {words['use']}"
-        if words["use"]
-        else "a verdict above says gain; none does yet"
-    )
+    use = f"your task is like {words['use']}" if words["use"] else "a verdict says gain: none yet"
     skip = (
-        f"your task is like {words['skip']}: GELU does as well"
+        f"your task is like {words['skip']}: GELU does as well or better"
         if words["skip"]
-        else ("you count on the printed gains: none has been found again under sound rules")
+        else ("you count on the printed gains: none is found again so far")
     )
     return f"**Use it when** {use}. **Skip it when** {skip}."
