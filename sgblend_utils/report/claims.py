@@ -72,7 +72,9 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     best = claim["kind"] == "best"
     others = [name for name in entry["activations"] if name != ours]
     others = others if best else [claim["baseline"]]
-    if len(frame) < cells or (best and len(others) < claim["size"]):
+    if best and len(others) < claim["size"]:
+        return {"verdict": NOT_RUN}
+    if len(frame) < cells:
         return row | {"verdict": NOT_RUN}
     used = frame[frame["activation"].isin([ours, *others])]
     row["records"] = " ".join(used["key"])
