@@ -36,6 +36,7 @@ def grid(count: int, width: float = 3.3, height: float = 3.1, columns: int = 3, 
 
 
 def finish(figure: Figure, title: str, note: str) -> Figure:
+    title = textwrap.fill(title, int(8.5 * figure.get_figwidth()))
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     note = textwrap.fill(note, int(14 * figure.get_figwidth()))
     figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=MUTED)

@@ -61,13 +61,15 @@ def pilot(found: Sequence[Experiment], row: Any) -> stats.Estimate | None:
 
 
 def pooled(table: pd.DataFrame) -> str:
-    """The mean effect over tasks with its 95 % interval (random effects), and I² (Higgins 2003)."""
+    """The mean effect over sound tasks with its 95 % interval (random effects), and their I²."""
     own = table[table["spread"].notna() & (table["activation"] == OURS)]
+    own = own[own["protocol"] == "sound"]
     if len(own) < 2:
         return ""
-    with np.errstate(invalid="ignore"):  # its other estimates of the spread between tasks
+    with np.errstate(invalid="ignore"):  # it does not hold the spread between tasks above zero
         found = combine_effects(*own[["effect", "spread"]].to_numpy().T, method_re="dl")
-        mean, _, low, high, *_ = found.summary_frame().loc["random effect"]
+        kind = "random effect" if found.tau2 > 0 else "fixed effect"
+        mean, _, low, high, *_ = found.summary_frame().loc[kind]
     ends = f"{number(mean, 1, sign=True)} {interval(low, high, 1)}"
     return f"; mean of {len(own)} tasks {ends}, I² {100 * max(0.0, found.i2):.0f} %"
 
@@ -111,7 +113,7 @@ def figure_forest(found: Sequence[Experiment]) -> Figure:
     axes.set(ylim=(len(places) - 0.4, -0.6), xlim=(-reach, reach))
     axes.set_xlabel("← GELU better     difference in margins of the plan     SG-Blend better →")
     axes.grid(False, axis="y")
-    figure.legend(loc="outside lower right", ncols=len(arms) + 1)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(arms) + 1, borderaxespad=0.2)
     note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
     return finish(figure, headline(table), note + pooled(table))
 
