@@ -74,7 +74,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     others = others if best else [claim["baseline"]]
     if best and len(others) < claim["size"]:
         return {"verdict": NOT_RUN}
-    if len(frame) < cells:
+    if len(frame) < cells or metric not in frame:
         return row | {"verdict": NOT_RUN}
     used = frame[frame["activation"].isin([ours, *others])]
     row["records"] = " ".join(used["key"])

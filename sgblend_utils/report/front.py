@@ -113,7 +113,7 @@ def figure_forest(found: Sequence[Experiment]) -> Figure:
     axes.set(ylim=(len(places) - 0.4, -0.6), xlim=(-reach, reach))
     axes.set_xlabel("← GELU better     difference in margins of the plan     SG-Blend better →")
     axes.grid(False, axis="y")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(arms) + 1, borderaxespad=0.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
     return finish(figure, headline(table), note + pooled(table))
 
