@@ -37,6 +37,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
+# %%
 from sgblend_utils.config import RunConfig, switch_meanings
 from sgblend_utils.data.text import BOS, EOS, PAD, Subwords, frame, words_of
 from sgblend_utils.models.transformer import Transformer, TranslationObjective
@@ -423,15 +424,16 @@ assert epoch > 10 * gap.val_accuracy
 runs = judged(experiments(), entry_of("wmt14", "published"))
 others = ["sgblend", "sswish", "silu", "relu"]
 assert len(runs) == 40 and set(runs["activation"]) == {*others, "gelu"}
+scores = {  # the paper's column -> ours, its scale and label
+    "val_accuracy": ("reported_accuracy", 100, "accuracy (points)"),
+    "bleu": ("reported_bleu", 1, "BLEU (0–1)"),
+}
+found = {column: estimates(runs, name)[0] for column, (name, *_) in scores.items()}
+
+# %%
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
-found = {}
-for axes, column, scale, text in [
-    (panels[0], "val_accuracy", 100, "accuracy (points)"),
-    (panels[1], "bleu", 1, "BLEU (0–1)"),
-]:
-    name = {"val_accuracy": "reported_accuracy", "bleu": "reported_bleu"}[column]
+for axes, (column, (name, scale, text)) in zip(panels, scores.items(), strict=True):
     table = runs.pivot(index="seed", columns="activation", values=name)
-    found[column], _ = estimates(runs, name)
     printed_gap = scale * (rivals[column] - rivals.loc["gelu", column])
     for place, other in enumerate(others):
         differences, colour = table[other] - table["gelu"], PALETTE[other]

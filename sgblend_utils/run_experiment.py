@@ -49,8 +49,6 @@ def experiment(arguments: argparse.Namespace) -> None:
 
     names, root = zoo.split_list(arguments.activations), arguments.output
     configs = [config_of(arguments, name, seed) for seed in arguments.seeds for name in names]
-    if not configs:
-        raise UserError("There is nothing to run: name an activation and a seed.")
     if failures := runs.sweep(configs[:1], root=root) or runs.sweep(configs[1:], root=root):
         raise UserError(f"{failures[0]}; {len(failures)} failed, the others are stored.")
     keys, records = {config.key() for config in configs}, runs.load_records(root)

@@ -136,13 +136,13 @@ def test_an_empty_store_still_gives_the_theory_and_says_so(tmp_path, undrawn, mo
 def test_any_set_of_runs_can_be_reported_and_what_has_lost_its_records_goes(
     activations, seeds, tmp_path, undrawn
 ):
-    found = experiments(fill_store(tmp_path / "results", activations, seeds))
-    folder = tmp_path / "figures"
-    paths = report.write_report(tmp_path / "results", folder)
+    root, folder = tmp_path / "results", tmp_path / "figures"
+    found = experiments(fill_store(root, activations, seeds))
+    paths = report.write_report(root, folder)
     assert len(found) == 1 and folder / "tables" / "table_multi30k_sound_cpu.csv" in paths
     drawn = folder / "performance_multi30k_sound_cpu.png" in paths
     assert drawn == (len(activations) * len(seeds) >= report.FEWEST)
-    section, results = report.results_section(found), report.all_results(found)
+    section, results = report.results_section(found, root), report.all_results(found, root)
     assert found[0].seeds in results and "nan" not in section + results
     assert ("performance_" in results) == (drawn and len(activations) > 1)
     assert (folder / "tables" / "RESULTS.md").read_text("utf-8") == results

@@ -79,8 +79,8 @@ def test_every_option_reaches_the_settings():
     ("words", "expected"),
     [
         (["--activations", "gelu,glu"], ["'glu'", "sgblend"]),
-        (["--activations", ""], ["nothing to run"]),
-        (["--seeds", ""], ["nothing to run"]),
+        (["--activations", ""], ["''", "gelu"]),
+        (["--seeds", ""], ["''", "0-2"]),
         (["--protocol", "loose"], ["'loose'", "sound"]),
         (["--preset", "huge"], ["huge", "paper"]),
         (["--seeds", "x"], ["'x'"]),

@@ -71,10 +71,10 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
     index = pd.DataFrame(made_by.items(), columns=columns)
     written += tables.save(path, index, index, "Figures and tables.")
     found, results = experiments(results_root), folder / "tables" / "RESULTS.md"
-    write_atomically(results, all_results(found).encode())
+    write_atomically(results, all_results(found, results_root).encode())
     written.append(results)
     if output is None and (readme := project_root() / "README.md").is_file():
-        text = update_readme(readme.read_text("utf-8"), results_section(found))
+        text = update_readme(readme.read_text("utf-8"), results_section(found, results_root))
         write_atomically(readme, text.encode())
         written.append(readme)
     return written
@@ -101,14 +101,14 @@ def note(experiment: Experiment) -> str:
     return "; ".join(parts)
 
 
-def results_section(found: Sequence[Experiment]) -> str:
+def results_section(found: Sequence[Experiment], root: Path | None = None) -> str:
     """The README's results, in Markdown."""
     if not found:
         return "No results yet: the store holds no record of a `cpu` or `paper` run.\n"
-    return front.section(found)
+    return front.section(found, root)
 
 
-def all_results(found: Sequence[Experiment]) -> str:
+def all_results(found: Sequence[Experiment], root: Path | None = None) -> str:
     """`RESULTS.md`: the ledger, and a table and a figure per experiment."""
     ledger = claims.ledger(found)
     out = ["# All results", f"{claims.summary(ledger)} {claims.rules()}"]
@@ -118,7 +118,9 @@ def all_results(found: Sequence[Experiment]) -> str:
         out += [f"## {one.name}", table, f"{note(one)}."]
         if len(one.frame) >= FEWEST and len(one.activations) > 1:
             out.append(f"![Performance figure: {one.name}](../performance_{one.slug}.png)")
-    out += ["## The audit"] + [f"![{audit.HEADLINE}](../{a.name}.png)" for a in audit.complete()]
+    out += ["## The audit"] + [
+        f"![{audit.HEADLINE}](../{a.name}.png)" for a in audit.complete(root)
+    ]
     return "\n\n".join(out) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The front page: what the verdicts say in words, the forest plot, and a row per task."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -131,28 +132,32 @@ def task_table(found: Sequence[Experiment]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "seeds", "verdict"])
 
 
-def section(found: Sequence[Experiment]) -> str:
+def section(found: Sequence[Experiment], root: Path | None = None) -> str:
     """The front page's results, in Markdown; the words follow from the verdicts."""
     table, runs = verdicts(found), sum(len(one.frame) for one in found)
     guide = "[RESULTS.md](figures/tables/RESULTS.md) has every table; how to read them is in "
     guide += "[notebook 10](notebooks/10_tables_and_figures.ipynb)."
-    out = [f"Written by `sgblend report` from {runs} records of real runs. {guide}", points(found)]
-    out += [f"![{headline(table)}](figures/forest.png)", to_markdown(task_table(found))]
-    out += [f"![{audit.HEADLINE}](figures/{one.name}.png)" for one in audit.complete()[:1]]
+    out = [f"Written by `sgblend report` from {runs} records of real runs. {guide}"]
+    out += [
+        points(found, root),
+        f"![{headline(table)}](figures/forest.png)",
+        to_markdown(task_table(found)),
+    ]
+    out += [f"![{audit.HEADLINE}](figures/{one.name}.png)" for one in audit.complete(root)[:1]]
     return "\n\n".join([*out, advice(table)]) + "\n"
 
 
-def points(found: Sequence[Experiment]) -> str:
+def points(found: Sequence[Experiment], root: Path | None = None) -> str:
     """The findings, a list in Markdown."""
-    said = [*audited(audit.complete()), *published_rules(found), sound(verdicts(found))]
+    said = [*audited(root), *published_rules(found), sound(verdicts(found))]
     said += [*distances(found), *costs()]
     return "\n".join(f"- {point}" for point in said)
 
 
-def audited(audits: Sequence[audit.Audit]) -> list[str]:
+def audited(root: Path | None) -> list[str]:
     lines = []
-    for one in audits:
-        steps = one.table()
+    for one in audit.complete(root):
+        steps = one.table(root)
         ends = [number(100 * steps["accuracy"].iloc[i], 1) for i in (0, -1)]
         bleu = [number(steps["bleu"].iloc[i], 3) for i in (0, -1)]
         lines.append(
