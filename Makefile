@@ -81,7 +81,7 @@ walkthrough: env
 	echo "Done in $$(($$(date +%s) - start)) s. Where to look:"; \
 	echo '  $(WALKTHROUGH_DIR)/   the notebooks as they ran just now, from 00_start_here on (make lab)'; \
 	echo '  $(NOTEBOOK_DIR)/           the same as published'; \
-	echo '  figures/             every figure; the tables are in README.md'
+	echo '  figures/             every figure; tables/RESULTS.md has every table'
 
 test: env
 	$(PY) -m ruff check .
