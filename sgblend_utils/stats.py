@@ -118,14 +118,15 @@ def compare(frame: DataFrame, metric: str, baseline: str = "gelu", better: int =
     """
     found, correlations = estimates(frame, metric, baseline)
     runs, rows = dict(list(frame.groupby("activation", sort=False)[metric])), {}
+    freedom = next((one.freedom for one in found.values()), 0)  # the same for all
+    limit = dunnett_limit(correlations, freedom)
     for name, one in found.items():
         low, high = one.interval()
-        limit = dunnett_limit(correlations, one.freedom)
         row = {"seeds": one.seeds, "difference": one.difference, "low": low, "high": high}
         row["low_corrected"] = one.difference - limit * one.error
         row["high_corrected"] = one.difference + limit * one.error
         row["p"], t = one.p(), abs(one.statistic(one.difference))
-        row["p_corrected"] = 1 - within(t, correlations, one.freedom) if t < 1e3 else row["p"]
+        row["p_corrected"] = 1 - within(t, correlations, freedom) if t < 1e3 else row["p"]
         ours, theirs = (runs[key].dropna() for key in (name, baseline))
         row["improvement"] = probability_of_improvement(ours, theirs, better)
         row["detectable"] = detectable_difference(one)

@@ -18,7 +18,7 @@ from sgblend_utils import bench, report
 from sgblend_utils.errors import UserError
 from sgblend_utils.report import claims, figures, front, plan, tables
 from sgblend_utils.report.experiments import BY_NAME, digest, experiments, ranges
-from sgblend_utils.stats import mean_interval
+from sgblend_utils.stats import LEVEL, POWER, mean_interval
 from sgblend_utils.zoo import canonical, label
 
 ROOT = Path(__file__).parents[1]
@@ -396,6 +396,7 @@ def test_the_ledger_has_every_claim_once_with_a_verdict_and_counts_them(store):
 
 def test_the_plan_covers_every_claim_and_no_pilot_seed():
     fixed = plan.plan()
+    assert (1 - fixed["level"], fixed["power"]) == (LEVEL, POWER)  # which the statistics use
     for claim in plan.claims_list().query("kind != 'software'").to_dict("records"):
         assert fixed["margins"][claim["metric"]]["value"] > 0
         if claim["kind"] == "difference":

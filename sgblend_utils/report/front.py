@@ -242,15 +242,14 @@ def costs() -> list[str]:
 
 def advice(table: pd.DataFrame) -> str:
     """Use it where it gained, skip it where it did not; nothing is said of what was not run."""
-    sides = {"use": ("gain",), "skip": ("loss", "no relevant difference")}
-    words = {}
-    for side, wanted in sides.items():
+
+    def places(*wanted: str) -> str:
         own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
-        words[side] = ", ".join(dict.fromkeys(place(row) for row in own.itertuples()))
-    use = f"your task is like {words['use']}" if words["use"] else "a verdict says gain: none yet"
-    skip = (
-        f"your task is like {words['skip']}: GELU does as well or better"
-        if words["skip"]
-        else ("you count on the printed gains: none is found again so far")
-    )
+        return ", ".join(dict.fromkeys(map(place, own.itertuples())))
+
+    gained, no_gain = places("gain"), places("loss", "no relevant difference")
+    use = f"your task is like {gained}" if gained else "a verdict says gain: none yet"
+    skip = "you count on the printed gains: none is found again so far"
+    if no_gain:
+        skip = f"your task is like {no_gain}: GELU does as well or better"
     return f"**Use it when** {use}. **Skip it when** {skip}."
