@@ -1,4 +1,4 @@
-"""ResNet-8 of CIFAR-10's `cpu` preset in plain PyTorch, in channels-last memory format."""
+"""The ResNet-8 of CIFAR-10's `cpu` preset in plain PyTorch, in channels-last memory format."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -51,12 +51,12 @@ class ResNet8(nn.Module):
         variance: Sequence[float],
         classes: int = 10,
         activation: Callable[[Tensor], Tensor] = F.gelu,
-        width: int = 16,
+        width: int = 32,
     ):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("deviation", torch.tensor(variance).sqrt()[:, None, None])
-        self.stem, self.activation = ConvNorm(len(mean), width), copy.deepcopy(activation)
+        self.stem, self.activation = ConvNorm(len(mean), width, stride=2), copy.deepcopy(activation)
         plan = [(width, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2)]
         self.blocks = nn.Sequential(*(Block(*sizes, activation) for sizes in plan))
         self.head = nn.Linear(4 * width, classes)

@@ -46,7 +46,7 @@ from IPython.display import Markdown, display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from sgblend_utils import theory
-from sgblend_utils.report import digest, experiments, front
+from sgblend_utils.report import claims, digest, experiments, front
 from sgblend_utils.report.tables import to_markdown
 from sgblend_utils.style import activation_style
 
@@ -118,12 +118,13 @@ print("trained, saved, loaded: the same outputs")
 
 # %%
 found = experiments()
-front.figure_forest(found)
+ledger = claims.ledger(found)
+front.figure_forest(ledger, found)
 plt.show()
-print(digest(front.effects(found)))
+print(digest(front.effects(ledger, found)))
 
 # %%
-display(Markdown(to_markdown(front.task_table(found))))
+display(Markdown(to_markdown(front.task_table(ledger))))
 
 # %% [markdown]
 # ## 4 · How to read a number
@@ -190,7 +191,7 @@ display(Markdown(to_markdown(front.task_table(found))))
 # * What the verdicts say:
 
 # %%
-display(Markdown(front.points(found).replace("](notebooks/", "](")))
+display(Markdown(front.points(ledger, found).replace("](notebooks/", "](")))
 
 # %% [markdown]
 # ---

@@ -293,8 +293,8 @@ print(ledger["records"].notna().sum(), "of", len(ledger), "claims have records")
 # SG-Blend's variants against GELU on every task, on one scale: differences in units of the plan's margin.
 
 # %%
-show_figure(front.figure_forest(found))
-print(digest(front.effects(found)))
+show_figure(front.figure_forest(ledger, found))
+print(digest(front.effects(ledger, found)))
 
 # %% [markdown]
 # ## 7 · The paper's teaser figure
@@ -329,7 +329,7 @@ show(index)
 # The sentences are made from the verdicts, by the rules above; the README shows the same.
 
 # %%
-display(Markdown(front.points(found).replace("](notebooks/", "](")))
+display(Markdown(front.points(ledger, found).replace("](notebooks/", "](")))
 
 # %% [markdown]
 # "Undecided" is not "no difference": section 4 says how many seeds an answer would take. All of it holds for the small

@@ -1,7 +1,8 @@
 """Helpers for the SG-Blend companion notebooks.
 
-In the order data flows: zoo, activations, theory, data, models, decoding, metrics, probes, config,
-tasks, runs, stats, report, cli.  A module imports only from those before its own.
+In the order data flows: zoo, gate, jax, torch, activations, theory, data, models, decoding,
+metrics, probes, config, tasks, runs, stats, report, cli.  A module imports only from those before
+its own.
 
 `swap_activation` is at hand here as well; Keras is imported when it is first asked for.
 """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 from scipy import stats
 
-from sgblend_utils.activations import SGBlend, SSwish, Swish, kernels, make_activation
+from sgblend_utils.activations import SGBlend, SSwish, Swish, make_activation
 from sgblend_utils.activations.kernels import blended_gate
 from sgblend_utils.errors import UserError
 from sgblend_utils.theory import closed_form
@@ -233,7 +233,7 @@ def test_blocks_change_nothing(monkeypatch, name):
     layer.build(x.shape)
     found = []
     for block in (2**18, 16):  # one block, and eight of which the last is shorter
-        monkeypatch.setattr(kernels.eager, "BLOCK", block)
+        monkeypatch.setattr("sgblend_utils.torch.BLOCK", block)
         gradient, parameters = tools.parameter_gradients(layer, x, upstream)
         found.append([tools.to_numpy(layer(x)), gradient, *parameters.values()])
     for whole, blocks in zip(*found, strict=True):

@@ -23,6 +23,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "errors",
     "zoo",
+    "gate",
+    "jax",
+    "torch",
     "activations",
     "theory",
     "style",
@@ -44,6 +47,7 @@ ORDER = [
 # What a report, `--help` or a settings file needs must come without Keras.
 WITHOUT_KERAS = (
     "zoo",
+    "gate",
     "theory",
     "style",
     "data",
@@ -216,7 +220,8 @@ assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 
 @pytest.mark.slow
 def test_works_on_jax_without_tensorflow():
-    names = [name_of(path) for path in MODULES if name_of(path) != "sgblend_utils.run_experiment"]
+    left_out = {"sgblend_utils.run_experiment", "sgblend_utils.torch"}
+    names = [name_of(path) for path in MODULES if name_of(path) not in left_out]
     environ = {**os.environ, "KERAS_BACKEND": "jax"}
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *names]
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True)
@@ -226,7 +231,7 @@ def test_works_on_jax_without_tensorflow():
 def test_stays_thin():
     lines = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in MODULES}
     assert not {name: n for name, n in lines.items() if n > 400}
-    assert sum(lines.values()) <= 7111
+    assert sum(lines.values()) <= 7318
 
 
 @each_module

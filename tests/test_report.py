@@ -24,6 +24,10 @@ from sgblend_utils.zoo import canonical, label
 ROOT = Path(__file__).parents[1]
 
 
+def section(found, root=None):
+    return front.section(claims.ledger(found), found, root)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -113,7 +117,7 @@ def test_a_second_report_changes_no_byte_and_renews_the_readme(
     assert text.startswith("a\n") and text.endswith("\nz\n") and "old" not in text
     links = re.findall(r"\]\(figures/([^)]+)\)", text)
     assert links and set(links) <= set(contents(written))
-    assert report.update_readme(text, report.results_section(experiments(small))) == text
+    assert report.update_readme(text, section(experiments(small))) == text
     assert contents(tmp_path / "figures") == contents(written)
 
 
@@ -124,9 +128,9 @@ def test_an_empty_store_still_gives_the_theory_and_says_so(tmp_path, undrawn, mo
     assert {p.name for p in folder.glob("*.png")} == {"teaser_exact.png", "teaser_published.png"}
     ledger = pd.read_csv(folder / "tables" / "claims.csv", comment="#")
     assert set(ledger["verdict"]) == {claims.NOT_RUN, claims.BY_CODE}
-    assert report.results_section([]).startswith("No results yet")
+    assert section([]).startswith("No results yet")
     fill_store(empty, ("gelu", "sgblend"), preset="mini")
-    assert report.results_section(experiments(empty)).startswith("No results yet")
+    assert section(experiments(empty)).startswith("No results yet")
 
 
 @pytest.mark.parametrize(
@@ -142,8 +146,9 @@ def test_any_set_of_runs_can_be_reported_and_what_has_lost_its_records_goes(
     assert len(found) == 1 and folder / "tables" / "table_multi30k_sound_cpu.csv" in paths
     drawn = folder / "performance_multi30k_sound_cpu.png" in paths
     assert drawn == (len(activations) * len(seeds) >= report.FEWEST)
-    section, results = report.results_section(found, root), report.all_results(found, root)
-    assert found[0].seeds in results and "nan" not in section + results
+    front_page = section(found, root)
+    results = report.all_results(claims.ledger(found), found, root)
+    assert found[0].seeds in results and "nan" not in front_page + results
     assert ("performance_" in results) == (drawn and len(activations) > 1)
     assert (folder / "tables" / "RESULTS.md").read_text("utf-8") == results
     (folder / "mine.png").write_bytes(b"kept")
@@ -162,11 +167,9 @@ def test_the_committed_tables_and_readme_are_those_of_the_committed_records(monk
     monkeypatch.delenv("SGBLEND_RESULTS", raising=False)
     found = experiments()
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert report.update_readme(readme, report.results_section(found)) == readme, (
-        "run `sgblend report`"
-    )
+    assert report.update_readme(readme, section(found)) == readme, "run `sgblend report`"
     results = (ROOT / "figures" / "tables" / "RESULTS.md").read_text("utf-8")
-    assert report.all_results(found) == results, "run `sgblend report`"
+    assert report.all_results(claims.ledger(found), found) == results, "run `sgblend report`"
     for experiment in found:
         path = ROOT / "figures" / "tables" / f"table_{experiment.slug}.md"
         expected = tables.to_markdown(tables.results_text(experiment))
@@ -471,7 +474,7 @@ def test_best_of_all_is_better_than_the_closest_rival(tmp_path, monkeypatch):
 def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     planned(tmp_path, {"sgblend": 0.015, "relu": 0.03})
     found = experiments(tmp_path)
-    text = report.results_section(found)
+    text = section(found)
     assert "By the paper's own rules" in text and "1 undecided, 9 not run" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| WMT14, published")]
     assert "| 8 | **undecided** |" in row
@@ -481,16 +484,17 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     shape = {"task": "wmt14", "metrics": sites}
     fill_store(tmp_path, ("gelu", "sgblend", "relu"), range(3, 8), noise=0.001, **shape)
     found = experiments(tmp_path)
-    text = report.results_section(found)
+    text = section(found)
     assert "WMT14 0.012 to 0.200" in text
     verdict = claims.ledger(found).set_index("claim").loc["sound-nll-gelu", "verdict"]
     assert f"| 5 | **{verdict}** |" in text and verdict != claims.NOT_RUN
-    effects = front.effects(found).set_index(["task", "protocol"])
-    claim = claims.ledger(found).set_index("claim").loc["sound-nll-gelu"]
+    ledger = claims.ledger(found)
+    effects = front.effects(ledger, found).set_index(["task", "protocol"])
+    claim = ledger.set_index("claim").loc["sound-nll-gelu"]
     assert effects.loc[("wmt14", "sound"), "effect"] == pytest.approx(
         -claim["difference"] / plan.plan()["margins"]["test_nll"]["value"]
     )
-    assert front.pooled(front.effects(found)) == ""  # one sound task
+    assert front.pooled(front.effects(ledger, found)) == ""  # one sound task
 
 
 def test_the_mean_over_tasks_is_that_of_dersimonian_and_laird():
@@ -513,7 +517,8 @@ def test_the_mean_over_tasks_is_that_of_dersimonian_and_laird():
 
 def test_a_pilot_is_shown_without_a_verdict(tmp_path):
     fill_store(tmp_path, ("gelu", "sgblend"), (0, 1, 2))
-    table = front.effects(experiments(tmp_path)).set_index(["task", "activation"])
+    found = experiments(tmp_path)
+    table = front.effects(claims.ledger(found), found).set_index(["task", "activation"])
     row = table.loc[("multi30k", "sgblend")]
     assert (
         row["verdict"] == claims.NOT_RUN

@@ -18,18 +18,19 @@ from sgblend_utils.report import audit, claims, figures, front, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
-__all__ = ["Experiment", "digest", "experiments", "note", "results_section", "write_report"]
+__all__ = ["Experiment", "digest", "experiments", "note", "write_report"]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FEWEST = 3  # runs of which figures are drawn: of fewer, the table says it all
 FIGURES = ("performance", "differences", "parameters", "shapes")
 
 
-def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
+def products(
+    found: Sequence[Experiment], ledger: pd.DataFrame, root: Path | None
+) -> Iterator[tuple[str, str, Any]]:
     """Name, the runs it is made of, and a figure or a table: values, text, line below."""
     for form in ("exact", "published"):
         yield f"teaser_{form}", "no records", figures.figure_teaser(form == "published")
-    found = experiments(root)
     for one in found:
         for name in FIGURES if len(one.frame) >= FEWEST else ():
             yield f"{name}_{one.slug}", one.command, getattr(figures, f"figure_{name}")(one)
@@ -46,19 +47,20 @@ def products(root: Path | None) -> Iterator[tuple[str, str, Any]]:
         text = steps.round(3).reset_index().astype(str)
         yield "overhead", "`sgblend bench step`", (steps, text, line)
     if found:
-        yield "forest", "all planned runs", front.figure_forest(found)
-    ledger, rules = claims.ledger(found), claims.rules().replace("\n", " ")
+        yield "forest", "all planned runs", front.figure_forest(ledger, found)
+    rules = claims.rules().replace("\n", " ")
     yield "claims", "all of the above", (ledger, claims.ledger_text(ledger), rules)
 
 
 def write_report(results_root: Path | None = None, output: Path | None = None) -> list[Path]:
     """Write figures, and tables below them; by default those of the checkout, and its README."""
-    folder = output or project_root() / "figures"
+    folder, found = output or project_root() / "figures", experiments(results_root)
+    ledger = claims.ledger(found)
     check_writable(folder / "tables")
     written, made_by, path = [], {}, folder / "tables" / "index.csv"
     columns = ["made by `sgblend report`", "from the runs of"]
     earlier = set(pd.read_csv(path, comment="#")[columns[0]]) if path.is_file() else set()
-    for name, source, product in products(results_root):
+    for name, source, product in products(found, ledger, results_root):
         if isinstance(product, Figure):
             written.append(write_figure(folder / f"{name}.png", product))
             made_by[f"{name}.png"] = source
@@ -70,11 +72,11 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
             (folder / f"{name}{end}").unlink(missing_ok=True)
     index = pd.DataFrame(made_by.items(), columns=columns)
     written += tables.save(path, index, index, "Figures and tables.")
-    found, results = experiments(results_root), folder / "tables" / "RESULTS.md"
-    write_atomically(results, all_results(found, results_root).encode())
+    results = folder / "tables" / "RESULTS.md"
+    write_atomically(results, all_results(ledger, found, results_root).encode())
     written.append(results)
     if output is None and (readme := project_root() / "README.md").is_file():
-        text = update_readme(readme.read_text("utf-8"), results_section(found, results_root))
+        text = update_readme(readme.read_text("utf-8"), front.section(ledger, found, results_root))
         write_atomically(readme, text.encode())
         written.append(readme)
     return written
@@ -101,16 +103,8 @@ def note(experiment: Experiment) -> str:
     return "; ".join(parts)
 
 
-def results_section(found: Sequence[Experiment], root: Path | None = None) -> str:
-    """The README's results, in Markdown."""
-    if not found:
-        return "No results yet: the store holds no record of a `cpu` or `paper` run.\n"
-    return front.section(found, root)
-
-
-def all_results(found: Sequence[Experiment], root: Path | None = None) -> str:
+def all_results(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None = None) -> str:
     """`RESULTS.md`: the ledger, and a table and a figure per experiment."""
-    ledger = claims.ledger(found)
     out = ["# All results", f"{claims.summary(ledger)} {claims.rules()}"]
     out += [tables.to_markdown(claims.ledger_text(ledger))]
     for one in found:

@@ -28,21 +28,20 @@ def place(row: Any) -> str:
     return f"{WORDS.get(row.task, row.task)}{protocol}"
 
 
-def verdicts(found: Sequence[Experiment]) -> pd.DataFrame:
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """The ledger's rows that compare SG-Blend with GELU on an experiment's primary metric."""
-    table = claims.ledger(found)
     rows = zip(table["task"], table["protocol"], table["metric"], strict=True)
     primary = [entry_of(task, protocol).get("primary") == metric for task, protocol, metric in rows]
     ours = table["activation"].str.split("(").str[0] == OURS
     return table[pd.Series(primary) & ours & (table["baseline"] == BASELINE)]
 
 
-def effects(found: Sequence[Experiment]) -> pd.DataFrame:
+def effects(ledger: pd.DataFrame, found: Sequence[Experiment]) -> pd.DataFrame:
     """`verdicts` in margins of the plan, positive where SG-Blend gains: `effect`, `low`, `high`.
 
     What was not run has the numbers of the pilot, where the store has them.
     """
-    table, columns = verdicts(found).copy(), ["difference", "low", "high"]
+    table, columns = verdicts(ledger).copy(), ["difference", "low", "high"]
     for at, row in table[table["verdict"] == NOT_RUN].iterrows():
         one = pilot(found, row)
         if one is not None and one.freedom:
@@ -82,9 +81,9 @@ def headline(table: pd.DataFrame) -> str:
     return f"SG-Blend against GELU: {said}"
 
 
-def figure_forest(found: Sequence[Experiment]) -> Figure:
+def figure_forest(ledger: pd.DataFrame, found: Sequence[Experiment]) -> Figure:
     """`effects` as a forest plot: one scale for all tasks, and the margin as a band."""
-    table = effects(found)
+    table = effects(ledger, found)
     places, arms = list(dict.fromkeys(map(place, table.itertuples()))), {}
     set_style()
     figure, axes = plt.subplots(figsize=(8.4, 1.9 + 0.62 * len(places)))
@@ -119,10 +118,10 @@ def figure_forest(found: Sequence[Experiment]) -> Figure:
     return finish(figure, headline(table), note + pooled(table))
 
 
-def task_table(found: Sequence[Experiment]) -> pd.DataFrame:
+def task_table(ledger: pd.DataFrame) -> pd.DataFrame:
     """A row per primary comparison with GELU: difference, interval, seeds, verdict."""
     rows = []
-    for row in verdicts(found).itertuples():
+    for row in verdicts(ledger).itertuples():
         digits, text = BY_NAME[row.metric].digits, f"{row.seeds:.0f}"
         text += "" if row.verdict != NOT_RUN else f" of {row.planned:.0f}"
         cells = [place(row), zoo.label(row.activation), BY_NAME[row.metric].label]
@@ -132,24 +131,26 @@ def task_table(found: Sequence[Experiment]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "seeds", "verdict"])
 
 
-def section(found: Sequence[Experiment], root: Path | None = None) -> str:
+def section(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None = None) -> str:
     """The front page's results, in Markdown; the words follow from the verdicts."""
-    table, runs = verdicts(found), sum(len(one.frame) for one in found)
+    if not found:
+        return "No results yet: the store holds no record of a `cpu` or `paper` run.\n"
+    table, runs = verdicts(ledger), sum(len(one.frame) for one in found)
     guide = "[RESULTS.md](figures/tables/RESULTS.md) has every table; how to read them is in "
     guide += "[notebook 10](notebooks/10_tables_and_figures.ipynb)."
     out = [f"Written by `sgblend report` from {runs} records of real runs. {guide}"]
     out += [
-        points(found, root),
+        points(ledger, found, root),
         f"![{headline(table)}](figures/forest.png)",
-        to_markdown(task_table(found)),
+        to_markdown(task_table(ledger)),
     ]
     out += [f"![{audit.HEADLINE}](figures/{one.name}.png)" for one in audit.complete(root)[:1]]
     return "\n\n".join([*out, advice(table)]) + "\n"
 
 
-def points(found: Sequence[Experiment], root: Path | None = None) -> str:
+def points(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None = None) -> str:
     """The findings, a list in Markdown."""
-    said = [*audited(root), *published_rules(found), sound(verdicts(found))]
+    said = [*audited(root), *published_rules(ledger), sound(verdicts(ledger))]
     said += [*distances(found), *costs()]
     return "\n".join(f"- {point}" for point in said)
 
@@ -171,9 +172,8 @@ def audited(root: Path | None) -> list[str]:
     ]
 
 
-def published_rules(found: Sequence[Experiment]) -> list[str]:
+def published_rules(ledger: pd.DataFrame) -> list[str]:
     """What SG-Blend does by the paper's own rules, beside what the paper prints."""
-    ledger = claims.ledger(found)
     rows = ledger[(ledger["protocol"] == "published") & (ledger["activation"] == OURS)]
     if (rows["verdict"] == NOT_RUN).any():
         return []
