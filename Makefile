@@ -7,7 +7,7 @@
 
 NOTEBOOK_DIR := notebooks
 WALKTHROUGH_DIR := build/walkthrough
-EXTRAS := notebooks,jax,dev
+EXTRAS := experiments,notebooks,tensorflow,jax,dev
 WORKERS ?= 2
 # For `make notebooks`: the notebooks to execute, e.g. NB=notebooks/01_activation_derivation.py
 NB ?= $(wildcard $(NOTEBOOK_DIR)/[0-9][0-9]_*.py)

@@ -1,14 +1,19 @@
 """SG-Blend without Keras, in PyTorch, JAX, Flax and transformers: the same function everywhere."""
 
+import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from activation_tools import gelu_gate, sgblend, sigmoid
+from packaging.requirements import Requirement
 
 from sgblend_utils.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[1]
 POINT = {"alpha": 0.3, "beta": 1.4, "gamma": 0.6}
 FORMS = ("erf", "tanh", "sigmoid")
 
@@ -261,3 +266,45 @@ def test_transformers_models_are_swapped_saved_and_loaded(torch, native, kind, t
         close(again(ids).logits, after, 1e-6)
     loaded = [m.blend.item() for m in again.modules() if isinstance(m, native.SGBlend)]
     assert loaded == pytest.approx([m.blend.item() for m in made])
+
+
+# A light install ------------------------------------------------------------------------------
+
+LIGHT = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import keras, numpy as np
+from sgblend_utils import cli, swap_activation
+from sgblend_utils.activations import SGBlend
+
+x = np.linspace(-3, 3, 12, dtype="float32").reshape(3, 4)
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="gelu")])
+swapped = swap_activation(model)
+assert np.allclose(model.predict(x, verbose=0), swapped.predict(x, verbose=0), atol=1e-6)
+assert SGBlend()(x).shape == (3, 4)
+sys.exit(cli.main(["report"]))
+"""
+
+
+def test_the_activation_needs_keras_and_numpy_alone():
+    """Without the packages of the other extras, which `import` is made to refuse."""
+    pytest.importorskip("jax")
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {Requirement(spec).name for spec in whole["dependencies"]} == {"keras", "numpy"}
+    extras = whole["optional-dependencies"]
+    others = {
+        Requirement(spec).name for name in ("experiments", "notebooks") for spec in extras[name]
+    }
+    # SciPy is JAX's, and Keras takes these two where they are.
+    absent = others - {"scipy", "tqdm", "pillow"} | {"sklearn", "PIL", "tensorflow", "torch"}
+    code = LIGHT.replace("ABSENT", repr(sorted(absent)))
+    environ = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "is not installed: `pip install 'sgblend-utils[experiments]'`" in done.stderr

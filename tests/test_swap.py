@@ -154,6 +154,17 @@ def test_silu_is_sgblend_too_and_other_targets_are_what_they_are():
     assert np.isclose(layer.effective_parameters()["alpha"], 0.3)
 
 
+@backend
+def test_either_model_can_be_used_after_the_other():
+    """The copy has arrays of its own: JAX deletes those that `predict` and `fit` are given."""
+    model = sequential()
+    copy, x = swap_activation(model), np.ones((3, 5, 5, 2), "float32")
+    for one in (model, copy):
+        one.compile("sgd", "mse")
+        one.fit(x, np.ones((3, 2)), verbose=0)
+    assert all(np.isfinite(one.predict(x, verbose=0)).all() for one in (model, copy))
+
+
 def test_a_second_swap_leaves_the_first_in_place():
     model = randomised(
         keras.Sequential(

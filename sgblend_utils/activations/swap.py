@@ -127,7 +127,7 @@ def _copied(model, fresh, name):
     new = {id(w) for layer in _sub_layers(copy) if layer.name == name for w in layer.weights}
     kept = [weight for weight in copy.weights if id(weight) not in new]
     for weight, value in zip(kept, model.weights, strict=True):
-        weight.assign(value)
+        weight.assign(ops.copy(value))  # JAX's `fit` and `predict` delete the arrays that they get
     return copy
 
 
