@@ -81,6 +81,24 @@ def test_every_activation_starts_from_the_same_weights(kind, switches):
     )
 
 
+@backend
+def test_word_dropout_leaves_out_whole_tokens_in_training_alone():
+    plain, dropping = make(), make(word_dropout=0.5)
+    for one, other in zip(plain.get_weights(), dropping.get_weights(), strict=False):
+        assert np.array_equal(one, other)  # no other draw depends on it
+    assert np.array_equal(logits(plain, ids()), logits(dropping, ids()))
+    ones = np.ones((40, WIDTH, 8), "float32")
+    seen = ops.convert_to_numpy(dropping.drop_words(ones, training=True))
+    kept = seen[..., 0] != 0
+    assert np.array_equal(seen, 2.0 * np.repeat(kept[..., None], 8, axis=2))
+    assert abs(kept.mean() - 0.5) < 0.15 and kept.any(axis=1).all()
+    tokens = ids()
+    first, second = (
+        ops.convert_to_numpy(dropping.hidden_states(tokens, training=True)) for _ in range(2)
+    )
+    assert np.abs(first - second).max() > 1e-3
+
+
 def test_sites_have_layers_of_their_own_unless_shared():
     def layers(model):
         found = [layer for layer, _ in model.activation_sites().values()]

@@ -265,6 +265,16 @@ def test_published_bert_loses_its_first_token_where_a_review_is_long(tiny_review
     assert all(row[0] == CLS for row in own.splits["test"].rows)
 
 
+def test_lower_case_reviews_are_what_they_would_be_if_written_so(tiny_reviews):
+    small = {"vocabulary": 90, "buckets": 1, "length": 32}
+    cased, _ = real("imdb", **small)
+    lowered, _ = real("imdb", **small, lower_case=True)
+    assert cased.splits["test"].rows != lowered.splits["test"].rows
+    for rows in tiny_reviews.values():
+        rows.texts[:] = map(str.lower, rows.texts)
+    assert real("imdb", **small)[0].splits["test"].rows == lowered.splits["test"].rows
+
+
 @pytest.mark.parametrize("name", switch_meanings(SentimentSettings))
 def test_each_sentiment_switch_alone_can_be_turned_off(name):
     task = "imdb_bert" if name in ("cls_is_a_word", "validation_reported") else "imdb"

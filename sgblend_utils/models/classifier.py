@@ -24,6 +24,7 @@ class Classifier(keras.Model):
     Args:
         kind: `small` (average, Dense(20), activation, logit) or `bert` (first position, logit).
         dropout: on embeddings, on every residual branch and before the logit.
+        word_dropout: share of tokens that training leaves out, while their positions stay.
         switches: protocol switches that are on; those about data or training do nothing here.  With
             `unscaled_embeddings` they start small, as Keras draws them, and stay so; with
             `padding_averaged` the average is over padding too.
@@ -39,6 +40,7 @@ class Classifier(keras.Model):
         ff_dim: int = 128,
         num_layers: int = 1,
         dropout: float = 0.1,
+        word_dropout: float = 0.0,
         activation: str = "sgblend",
         seed: int = 0,
         switches: Collection[str] = (),
@@ -56,6 +58,8 @@ class Classifier(keras.Model):
         self.position_embedding = table(length, name="position_embedding")
         self.scale = 1.0 if small else d_model**0.5
         self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
+        drawn = {"noise_shape": (None, None, 1), "seed": next(layers.seed_stream(seed, 3))}
+        self.drop_words = keras.layers.Dropout(word_dropout, **drawn)
         self.head = layers.dense(HEAD, seeds, "head") if kind == "small" else None
         self.logit = layers.dense(1, seeds, "logit")
         block = partial(layers.Block, self.settings, False, seeds, activations)
@@ -80,7 +84,8 @@ class Classifier(keras.Model):
     def hidden_states(self, ids: Any, training: bool = False) -> Any:
         """(B, T) ids -> (B, T, d)."""
         steps = ops.arange(ids.shape[1] or ops.shape(ids)[1], dtype="int32")
-        x = self.embedding(ids) * self.scale + self.position_embedding(steps)
+        x = self.drop_words(self.embedding(ids) * self.scale, training=training)
+        x = x + self.position_embedding(steps)
         x = self.drop(x, training=training)
         bias = None if "no_padding_masks" in self.switches else layers.padding_bias(ids)
         for block in self.blocks:

@@ -17,7 +17,7 @@ from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subw
 PROBED_ROWS = 1000  # held-out reviews that the probe of dead units looks at
 PUBLISHED_ROWS = 100  # training rows that the published probe looks at
 VALIDATION_SHARE = 0.1
-SIZES = ("length", "d_model", "num_heads", "ff_dim", "num_layers", "dropout", "switches")
+SIZES = ("length", "d_model", "num_heads", "ff_dim", "num_layers", "dropout", "word_dropout")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class SentimentSettings(TextSettings):
     # Longer reviews, in bytes, are left out of these; sentencepiece's own limit, null for none.
     subword_bytes: int | None = c.optional_count(4192)
     length: int = c.at_least(8, 200)  # tokens of a review that are read
+    word_dropout: float = c.share(0.0)  # of the tokens of a training review
+    lower_case: bool = c.flag(False)  # of reviews, as the published words are anyway
     buckets: int = c.count(1)  # boundaries that reviews are padded to: equal steps up to length
 
     repeated_reviews: bool = c.switch("Reviews of the test set, and repeated ones, are trained on.")
@@ -77,8 +79,9 @@ class Sentiment(TextTask):
         bert, words = settings.model == "bert", settings.word_tokens
         mark = "[CLS] " if bert and settings.cls_is_a_word else ""
         plain = reviews.published_text if words else reviews.plain_text
+        case = str.lower if settings.lower_case else str
         splits = {
-            name: reviews.Reviews([plain(mark + text) for text in rows.texts], rows.labels)
+            name: reviews.Reviews([case(plain(mark + text)) for text in rows.texts], rows.labels)
             for name, rows in splits.items()
         }
         # The published tokenizer has counted the words of the split that is reported.
@@ -110,7 +113,7 @@ class Sentiment(TextTask):
         from sgblend_utils.models.classifier import Classifier
 
         settings = config.settings
-        sizes = {name: getattr(settings, name) for name in SIZES}
+        sizes = {name: getattr(settings, name) for name in (*SIZES, "switches")}
         sizes |= {"activation": config.activation, "seed": config.seed, "kind": settings.model}
         model = Classifier(len(data.vocabulary), **sizes)
         model.build()
