@@ -1,5 +1,6 @@
 """The report: a pure function of the store, the same bytes each time, nothing claimed beyond it."""
 
+import base64
 import dataclasses
 import json
 import re
@@ -495,6 +496,29 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
         -claim["difference"] / plan.plan()["margins"]["test_nll"]["value"]
     )
     assert front.pooled(front.effects(ledger, found)) == ""  # one sound task
+
+
+def test_what_the_test_examples_leave_open_is_that_of_a_paired_difference():
+    rng, count, records = np.random.default_rng(0), 4000, []
+    for name, share in (("gelu", 0.8), ("gelu", 0.8), ("sgblend", 0.82), ("sgblend", 0.82)):
+        right = rng.random(count) < share
+        wrong = int((~right).sum())
+        bits = base64.b64encode(np.packbits(right)).decode()
+        metrics = {"test_correct": bits, "confusion": [[count - wrong, wrong], [0, 0]]}
+        records.append((name, {"metrics": metrics}, right))
+    frame = pd.DataFrame(records, columns=["activation", "record", "right"])
+    one = figures.Experiment("imdb", "sound", "cpu", "jax", {}, "", frame)
+    found = tables.sampling(one, "sgblend")
+    # Of independent runs, two each: the variance of a mean of two Bernoulli variables, twice.
+    expected = 196 * np.sqrt((0.8 * 0.2 + 0.82 * 0.18) / 2 / count)
+    assert found == pytest.approx(expected, rel=0.05)
+    again = rng.integers(0, count, (2000, count))  # and by resampling the examples
+    right = {name: np.mean([*own], axis=0) for name, own in frame.groupby("activation")["right"]}
+    draws = 100 * (right["sgblend"] - right["gelu"])[again].mean(axis=1)
+    assert found == pytest.approx(1.96 * draws.std(), rel=0.1)
+    assert tables.sampling(one, "gelu") == 0.0
+    records[0][1]["metrics"].pop("test_correct")
+    assert np.isnan(tables.sampling(one, "sgblend"))
 
 
 def test_the_mean_over_tasks_is_that_of_dersimonian_and_laird():
