@@ -159,7 +159,7 @@ display(Markdown(to_markdown(front.task_table(ledger))))
 # |---|---|
 # | [01 · Derivation](01_activation_derivation.ipynb) | where SG-Blend comes from, its symmetry, what $\gamma$ cannot do, the paper's teaser figure |
 # | [02 · Gradient analysis](02_gradient_analysis.ipynb) | what its shape does to signals and gradients in deep networks |
-# | [03 · Activation zoo](03_activation_zoo.ipynb) | sixteen activations side by side, in theory and use |
+# | [03 · Activation zoo](03_activation_zoo.ipynb) | twenty-seven activations side by side, in theory and use |
 # | [04 · WMT14 and the published protocol](04_wmt14_data_and_protocol.ipynb) | what the paper's code measures, and what each of its protocol switches adds to the number |
 # | [05 · Training a translator](05_wmt14_training.ipynb) | the sound protocol piece by piece, a model trained live, the runs on real data |
 # | [06 · Sentiment](06_sentiment.ipynb) | what padding and truncation do to a review, a rule learned live, IMDB, and SG-Blend inside a trained model |

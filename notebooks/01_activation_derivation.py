@@ -182,16 +182,20 @@ print("f(x) - f(-x) = x  and  f'(x) + f'(-x) = 1, for all α, β, γ")
 # $\max_x |f(x) - f(-x) - x|$. The identity holds for ReLU, for every Swish, for GELU and its
 # approximations, and even for Softplus, which is no gate at all: it is $x/2$ plus the even function
 # $\log(2\cosh\tfrac{x}{2})$. It fails for Mish, whose gate $\tanh(\mathrm{softplus}(x))$ is not
-# symmetric, and for everything in the ELU and leaky family.
+# symmetric, for its relatives (TeLU, Smish, Logish, GoLU), for squares, and for everything in the ELU and leaky
+# family.
 
 # %%
-names = [n for n in EXPRESSIONS if n != "sgblend_sigmoid"]
+names = [n for n in EXPRESSIONS if n not in ("sgblend_sigmoid", "xgelu", "xsilu")]  # twins
 curves = {n: theory.closed_form(n)(grid) for n in names}
 defect = {n: np.abs(curve - curve[::-1] - grid).max() for n, curve in curves.items()}
 shares = pd.DataFrame({"max |f(x) − f(−x) − x|": defect}).round(3) + 0.0
 shares["first-order symmetric"] = ["yes" if d < 1e-9 else "no" for d in defect.values()]
 symmetric = {n for n, d in defect.items() if d < 1e-9}
-assert set(names) - symmetric == {"leaky_relu", "prelu", "elu", "selu", "tanh", "mish", "serf"}
+assert set(names) - symmetric == (
+    {"leaky_relu", "prelu", "elu", "selu", "tanh", "mish", "serf", "telu", "smish", "logish"}
+    | {"golu", "xielu", "relu_squared", "leaky_relu_squared", "star_relu"}
+)
 assert 0.20 < defect["mish"] < 0.21
 softplus = EXPRESSIONS["softplus"]
 assert sp.simplify(sp.exp(softplus - x / 2) - 2 * sp.cosh(x / 2).rewrite(sp.exp)) == 0

@@ -22,7 +22,7 @@
 # in a network that learns?** A place in a network where an activation acts is called a **site**; a hidden layer
 # has one.
 #
-# **Claim of this notebook.** Sixteen activations, one factory: `make_activation(name)` gives a fresh Keras
+# **Claim of this notebook.** Twenty-seven activations, one factory: `make_activation(name)` gives a fresh Keras
 # layer that can be dropped into any model, saved, run in half precision, shared per channel or over the
 # whole layer. Put side by side, SG-Blend is an ordinary member of its family: its minimum and critical
 # gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, different starts learn nearly the same function
@@ -68,8 +68,9 @@ def panel(axes, name):
     axes.set(title=LABELS[name], xlim=(-4, 4), ylim=(-1.6, 2.6), xticks=[-4, -2, 0, 2, 4])
 
 
-figure, panels = plt.subplots(4, 4, figsize=(11, 9.6), sharex=True, sharey=True)
-for axes, name in zip(panels.flat, ACTIVATIONS, strict=True):
+figure, panels = plt.subplots(7, 4, figsize=(11, 15), sharex=True, sharey=True)
+panels.flat[-1].set_axis_off()
+for axes, name in zip(panels.flat[: len(ACTIVATIONS)], ACTIVATIONS, strict=True):
     panel(axes, name)
     own = keras.ops.convert_to_numpy(make_activation(name)(grid[None].astype("float32")))[0]
     assert np.abs(own - theory.closed_form(name)(grid)).max() < 1e-5
@@ -101,7 +102,7 @@ def row(name):
     return {
         "minimum": "none" if low is None else f"{low[1]:.4f}",
         "at x =": "" if low is None else f"{low[0]:.4f}",
-        "largest |f′|": f"{theory.lipschitz(name)[1]:.4f}",
+        "largest |f′|": f"{theory.lipschitz(name)[1]:.4f}".replace("inf", "∞"),
         "largest |f″|": "∞" if np.isinf(bend) else f"{bend:.3f}",
         "critical gain": f"{point.gain:.4f}" if point.bias_variance > -1e-6 else "–",
         "f(x) − f(−x) = x": "yes" if symmetric else "no",

@@ -23,7 +23,7 @@ FUNCTIONS = {
     "Phi": lambda z: (1 + sp.erf(z / sp.sqrt(2))) / 2,
     "softplus": lambda z: sp.log(1 + sp.exp(z)),
     "where": lambda condition, a, b: sp.Piecewise((a, condition), (b, True)),
-    **{name: getattr(sp, name) for name in ("erf", "exp", "tanh", "sqrt", "pi")},
+    **{name: getattr(sp, name) for name in ("erf", "exp", "log", "tanh", "sqrt", "pi")},
 }
 
 
@@ -38,7 +38,6 @@ def expression(spec: str) -> sp.Expr:
 EXPRESSIONS: dict[str, sp.Expr] = {
     **{name: expression(name) for name in ZOO},
     "sgblend_sigmoid": expression("sgblend(gelu=sigmoid)"),
-    "gelu_tanh": expression("sgblend(gelu=tanh)").subs(alpha, 0),
     "gelu_sigmoid": expression("sgblend(gelu=sigmoid)").subs(alpha, 0),
 }
 # Name -> points where the first or second derivative jumps; the others are smooth.
@@ -98,11 +97,13 @@ def minimum(name: str, **parameters) -> tuple[float, float] | None:
 
 
 def lipschitz(name: str, **parameters) -> tuple[float, float]:
-    """Place and value of sup |f'|, the Lipschitz constant; the place may be infinite (Softplus)."""
+    """Place and value of sup |f'|; the place may be infinite (Softplus), the value too (ReLU²)."""
     slope = closed_form(name, 1, **parameters)
     place, value = maximum(lambda points: np.abs(slope(points)))
     far = {sign * np.inf: float(np.abs(slope(sign * 500.0))) for sign in (-1, 1)}
     limit = max(far, key=far.get)
+    if far[limit] > 100.0:  # of a square, whose slope has no bound
+        return limit, np.inf
     return (limit, far[limit]) if far[limit] > value + 1e-9 else (place, value)
 
 

@@ -38,7 +38,7 @@ class Activation:
     colour: str
     expression: Callable[..., Any]  # of f and x, see `evaluate`
     reference: str
-    factory: str  # `module:attribute` of a Keras layer class or of a function
+    factory: str = ""  # `module:attribute` of a Keras layer class or of a function; "": its formula
     parameters: Mapping[str, float] = field(default_factory=dict)  # learned -> their start
     options: Mapping[str, Any] = field(default_factory=dict)  # what a spec may set -> default
     kinks: tuple[float, ...] = ()  # where the first or second derivative jumps
@@ -108,6 +108,37 @@ _ROWS = (
         "LeCun, Bottou, Orr, Müller (1998), Efficient BackProp", f"{_F}:tanh"),
     Activation("squareplus", "Squareplus", "#8CA252", lambda f, x: (x + f.sqrt(x**2 + 4)) / 2,
         "Barron (2021), arXiv 2112.11687", f"{_F}:squareplus"),
+    Activation("gelu_tanh", "GELU (tanh)", "#6BAED6", lambda f, x: x * GELU_FORMS["tanh"](f, x),
+        "Hendrycks, Gimpel (2016), arXiv 1606.08415"),
+    Activation("xgelu", "xGELU", "#3182BD",
+        lambda f, x, expansion: x * (f.Phi(x) * (1 + 2 * expansion) - expansion),
+        "Huang (2024), arXiv 2405.20768", parameters={"expansion": 0.0}),
+    Activation("xsilu", "xSiLU", "#31A354",
+        lambda f, x, expansion: x * (f.sigmoid(x) * (1 + 2 * expansion) - expansion),
+        "Huang (2024), arXiv 2405.20768", parameters={"expansion": 0.0}),
+    # Its two factors, softplus(positive) and 1/2 + softplus(negative), start at 0.8.
+    Activation("xielu", "xIELU", "#E6550D",
+        lambda f, x, positive, negative: x / 2 + f.where(x > 0, f.softplus(positive) * x**2,
+            (0.5 + f.softplus(negative)) * (f.exp(f.where(x > 0, 0, x)) - 1 - x)),
+        "Huang, Schlag (2024), arXiv 2411.13010",
+        parameters={"positive": 0.2033, "negative": -1.0502}, kinks=(0.0,)),
+    Activation("golu", "GoLU", "#756BB1", lambda f, x: x * f.exp(-f.exp(f.where(x > -30, -x, 30))),
+        "Das et al. (2025), arXiv 2502.03654"),
+    Activation("telu", "TeLU (TanhExp)", "#636363", lambda f, x: x * f.tanh(f.exp(x)),
+        "Liu, Di (2020), arXiv 2003.09855; Fernandez, Mali (2024), arXiv 2412.20269"),
+    Activation("smish", "Smish", "#843C39", lambda f, x: x * f.tanh(f.log(1 + f.sigmoid(x))),
+        "Wang, Ren, Wang (2022), Electronics 11(4) 540"),
+    Activation("logish", "Logish", "#BD9E39", lambda f, x: x * f.log(1 + f.sigmoid(x)),
+        "Zhu et al. (2021), Neurocomputing 458"),
+    Activation("relu_squared", "ReLU²", "#393B79", lambda f, x: f.where(x > 0, x, 0) ** 2,
+        "So et al. (2021), Primer, arXiv 2109.08668", kinks=(0.0,)),
+    Activation("leaky_relu_squared", "Leaky ReLU(½)²", "#5254A3",
+        lambda f, x: f.where(x > 0, x, x / 2) ** 2,
+        "after So et al. (2021), Primer, arXiv 2109.08668", kinks=(0.0,)),
+    Activation("star_relu", "StarReLU", "#CE6DBD",
+        lambda f, x, scale, bias: scale * f.where(x > 0, x, 0) ** 2 + bias,
+        "Yu et al. (2022), arXiv 2210.13452",
+        parameters={"scale": 0.8944, "bias": -0.4472}, kinks=(0.0,)),
 )  # fmt: skip
 ZOO = {row.name: row for row in _ROWS}  # in the order of tables and palettes
 VARIANTS = {  # spec -> label
@@ -198,9 +229,11 @@ def make_activation(spec: str, /, **kwargs: Any) -> Any:
     import keras
 
     row, options = checked(spec)
-    module, attribute = row.factory.split(":")
+    module, attribute = (row.factory or f"{_OWN}:Formula").split(":")
     made = getattr(importlib.import_module(module), attribute)
-    if not isinstance(made, type):
+    if not row.factory:
+        made = functools.partial(made, row.name)
+    elif not isinstance(made, type):
         made = functools.partial(keras.layers.Activation, made)
     try:
         return made(**{**row.options, **options, **kwargs})

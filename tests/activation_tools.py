@@ -9,7 +9,7 @@ from scipy import special
 
 from sgblend_utils.zoo import ZOO
 
-FUNCTIONS = {name: getattr(np, name) for name in ("exp", "tanh", "sqrt", "where", "pi")}
+FUNCTIONS = {name: getattr(np, name) for name in ("exp", "log", "tanh", "sqrt", "where", "pi")}
 FUNCTIONS |= {"sigmoid": special.expit, "Phi": special.ndtr, "erf": special.erf}
 FUNCTIONS |= {"softplus": functools.partial(np.logaddexp, 0.0)}
 

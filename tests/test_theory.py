@@ -18,6 +18,7 @@ from sgblend_utils.zoo import ZOO
 SMOOTH = [name for name in EXPRESSIONS if name not in theory.KINKS]
 SYMMETRIC = {"relu", "gelu", "silu", "swish", "sswish", "sgblend", "softplus", "squareplus"}
 SYMMETRIC |= {"hard_silu", "sgblend_sigmoid", "gelu_tanh", "gelu_sigmoid"}
+SYMMETRIC |= {"xgelu", "xsilu"}  # at their start, where they are GELU and SiLU
 shares = st.floats(0, 1)
 slopes = st.floats(0.2, 5)
 
@@ -127,6 +128,8 @@ def test_the_largest_slope_of_gelu():
 
 def test_a_slope_that_is_only_approached_has_its_place_at_infinity():
     assert theory.lipschitz("softplus") == (np.inf, pytest.approx(1.0, abs=1e-9))
+    for name in ("relu_squared", "xielu"):
+        assert theory.lipschitz(name) == (np.inf, np.inf)
 
 
 @given(alpha=shares, beta=slopes)
@@ -367,4 +370,4 @@ def test_expressions_are_written_in_one_variable():
         extra = {s.name for s in expression.free_symbols - {x}}
         assert isinstance(expression, sp.Basic) and extra <= {"alpha", "beta", "gamma"}
         if name in ZOO:
-            assert extra == set(ZOO[name].parameters) - {"slope"}  # PReLU's stays a number
+            assert extra == set(ZOO[name].parameters) & {"alpha", "beta", "gamma"}

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from scipy import integrate, special, stats
 
 from sgblend_utils import theory, zoo
 from sgblend_utils.errors import UserError
@@ -52,6 +53,59 @@ def test_a_layer_computes_its_row_keeps_masks_and_survives_a_file(row, tmp_path)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(tools.to_numpy(loaded(ids)), y, rtol=1e-5)
+
+
+def integral(slope):
+    """The function with this slope that is 0 at 0."""
+    return np.vectorize(lambda point: integrate.quad(slope, 0.0, point)[0])
+
+
+def squashed(x):
+    u = 1 + special.expit(x)
+    return x * (u**2 - 1) / (u**2 + 1)  # tanh(log u)
+
+
+REFERENCES = {  # written in another way than the zoo's formula
+    "gelu_tanh": lambda x: tools.to_numpy(keras.activations.gelu(x, approximate=True)),
+    "golu": lambda x: x * stats.gumbel_r.cdf(x),
+    "telu": lambda x: x * (1 - 2 / (1 + np.exp(2 * np.exp(x)))),
+    "smish": squashed,
+    "logish": lambda x: x * np.log1p(special.expit(x)),
+    "relu_squared": lambda x: x * np.maximum(x, 0),
+    "leaky_relu_squared": lambda x: np.maximum(x, x / 2) ** 2,
+    "xgelu": lambda x: x * ((1 + 2 * 0.3) * stats.norm.cdf(x) - 0.3),
+    "xsilu": lambda x: x * ((1 + 2 * 0.3) * stats.logistic.cdf(x) - 0.3),
+    # Huang and Schlag derive xIELU as an integral, with the factors 1.1 and 0.9 here.
+    "xielu": integral(lambda t: 2.2 * t + 0.5 if t > 0 else 0.9 * np.expm1(t) + 0.5),
+    "star_relu": lambda x: 1.5 * x * np.maximum(x, 0) - 0.2,
+}
+VALUES = {"expansion": 0.3, "scale": 1.5, "bias": -0.2}
+VALUES |= {"positive": np.log(np.expm1(1.1)), "negative": np.log(np.expm1(0.4))}
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", REFERENCES)
+def test_formulas_are_those_of_their_papers_and_what_they_learn_acts(name):
+    points = np.linspace(-5, 5, 41, dtype="float32")
+    layer = zoo.make_activation(name)
+    layer.build(points.shape)
+    assert [w.name for w in layer.trainable_variables] == [*zoo.ZOO[name].parameters]
+    for weight in layer.trainable_variables:
+        weight.assign(VALUES[weight.name])
+    expected = REFERENCES[name](points)
+    np.testing.assert_allclose(tools.to_numpy(layer(points)), expected, rtol=2e-6, atol=2e-6)
+    half = zoo.make_activation(name, dtype="mixed_bfloat16")(points)
+    assert keras.backend.standardize_dtype(half.dtype) == "bfloat16"
+    far = np.float32([-200, -90, 90, 200])
+    slope, learned = tools.parameter_gradients(layer, far)
+    assert all(np.isfinite(values).all() for values in (slope, *learned.values()))
+
+
+def test_star_relu_starts_with_mean_zero_and_variance_one():
+    points, weights = special.roots_hermitenorm(200)
+    values, weights = tools.formula("star_relu", points), weights / weights.sum()
+    mean = values @ weights
+    assert abs(mean) < 1e-3 and abs((values - mean) ** 2 @ weights - 1) < 1e-3
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,38 @@ class ChannelPReLU(keras.layers.PReLU):
         super().build(input_shape)
 
 
+_FUNCTIONS = {name: getattr(ops, name) for name in ("erf", "log", "sigmoid", "tanh", "where")}
+_FUNCTIONS |= {"softplus": ops.softplus, "sqrt": np.sqrt, "pi": np.pi}
+_FUNCTIONS["exp"] = lambda z: ops.exp(ops.minimum(z, 80.0))  # finite, so that 0 times it is 0
+_FUNCTIONS["Phi"] = lambda z: 0.5 * (1.0 + ops.erf(z * 0.5**0.5))
+
+
+@_registered
+class Formula(keras.layers.Layer):
+    """A row of the zoo by its expression, in float32; its parameters are learned, one of each."""
+
+    def __init__(self, row, **kwargs):
+        super().__init__(**kwargs)
+        self.row, self.supports_masking = ZOO[choose("activation", row, ZOO)], True
+        self.learned = {}
+
+    def build(self, input_shape):
+        for name, start in self.row.parameters.items():
+            options = {"initializer": initializers.Constant(start), "autocast": False}
+            self.learned[name] = self.add_weight((), name=name, **options)
+
+    def call(self, inputs):
+        x = ops.cast(ops.convert_to_tensor(inputs), "float32")
+        values = {name: ops.convert_to_tensor(weight) for name, weight in self.learned.items()}
+        return ops.cast(self.row.evaluate(_FUNCTIONS, x=x, **values), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "row": self.row.name}
+
+
 @_registered
 def serf(x):
     return x * ops.erf(ops.softplus(x))
