@@ -39,7 +39,7 @@ EXECUTE = notebook="$$1"; shift; log="build/$$(basename "$$notebook" .ipynb).log
       "$$notebook" 2>"$$log" || { echo "$$notebook failed"; cat "$$log" >&2; exit 255; }; \
     echo "$$notebook $$(($$(date +%s) - began)) s"
 
-.PHONY: help env walkthrough test check report notebooks lab clean
+.PHONY: help env walkthrough test check report notebooks site lab clean
 
 help:
 	@echo 'make walkthrough   run every notebook, rebuild every figure and table, say where to look'
@@ -47,6 +47,7 @@ help:
 	@echo 'make check         style, types and the quick tests, in about a minute'
 	@echo 'make report        figures and tables from the stored records alone'
 	@echo 'make lab           JupyterLab on the notebooks'
+	@echo 'make site          notebooks and pages as HTML in build/site, every link checked'
 	@echo 'make notebooks     for authors: execute notebooks in place, .py -> .ipynb'
 	@echo 'make env           only the environment (LOCKED=1: the versions of constraints.txt)'
 	@echo 'make clean         remove build/ and .venv'
@@ -108,6 +109,9 @@ notebooks: env
 	  $(PY) -m jupytext --quiet --update --set-kernel python3 --to ipynb "$$base.py"; \
 	  sh -c '$(EXECUTE)' sh "$$base.ipynb" --inplace --ExecutePreprocessor.record_timing=False; \
 	done
+
+site: env
+	$(PY) .ci/site.py
 
 lab: env
 	$(PY) -m jupyterlab --notebook-dir .
