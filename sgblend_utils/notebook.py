@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sgblend_utils.errors import quiet
 from sgblend_utils.style import set_style
 
 
@@ -21,17 +22,11 @@ def setup() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)  # C++ libraries write past `sys.stderr`
+    with quiet():
         import keras
 
         keras.ops.convert_to_numpy(keras.ops.ones(1))  # the first operation wakes the backend
         keras.utils.set_random_seed(0)
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # which its import sets to INFO
     set_style()
 

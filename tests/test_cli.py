@@ -1,6 +1,7 @@
 """What a user can get wrong gives one sentence with the remedy and exit code 2."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -180,3 +181,14 @@ def test_help_is_quick_and_the_status_needs_no_keras():
     assert imported("sweep", "--help") == []
     found = imported("sweep", "multi30k", "--status", "--backend", "jax")
     assert not {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas"} & set(found)
+
+
+@pytest.mark.slow
+def test_a_mistake_found_after_keras_was_imported_is_all_that_is_said(tmp_path):
+    words = ["run", "cifar10", "--set", "pad=99", "--backend", "tensorflow"]
+    environ = {**os.environ, "SGBLEND_RESULTS": str(tmp_path)}
+    environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    command = [sys.executable, "-m", "sgblend_utils.cli", *words]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "sgblend: pad is 99; the images have 8 pixels: give less.\n"
