@@ -27,6 +27,9 @@
 # This one says what the function is, how to use it in a model of your own, what the records say so
 # far, how to read a number, and where to go on.
 #
+# *You will learn* what SG-Blend computes, how to put it into a Keras, PyTorch or JAX model, what the stored runs say about
+# it so far, and how to read a result of these notebooks.
+#
 # *Needs* nothing but the package. *Takes* half a minute. The numbers come from the *records* that are
 # committed with the project: a record is one small JSON file with the settings, the data's digest, the
 # history and the scores of one training run. Apart from three steps of a toy model nothing is trained here.
@@ -194,5 +197,45 @@ display(Markdown(to_markdown(front.task_table(ledger))))
 display(Markdown(front.points(ledger, found).replace("](notebooks/", "](")))
 
 # %% [markdown]
+# ## Exercises
+#
+# 1. At which values of α, β and γ is SG-Blend exactly SiLU, and at which exactly GELU? Check it with the layer.
+#
+# <details><summary>Solution 1</summary>
+#
+# α = 1, β = 1, γ = 0 is SiLU. α = 0 is GELU, whatever β and γ are.
+#
+# ```python
+# import keras
+# import numpy as np
+#
+# from sgblend_utils.activations import SGBlend
+#
+# x = np.linspace(-5, 5, 101, dtype="float32")
+# silu, gelu = keras.activations.silu(x), keras.activations.gelu(x, approximate=False)
+# for alpha, wanted in ((1.0, silu), (0.0, gelu)):
+#     found = SGBlend(alpha=alpha, beta=1.0, gamma=0.0)(x)
+#     difference = keras.ops.convert_to_numpy(found) - keras.ops.convert_to_numpy(wanted)
+#     assert abs(difference).max() < 1e-6
+# ```
+#
+# </details>
+#
+# 2. A difference of 0.004 nats is certainly not zero, and certainly smaller than the margin of 0.01. Is it a
+#    gain?
+#
+# <details><summary>Solution 2</summary>
+#
+# No: what is certainly smaller than what matters is called no relevant difference, even if it is not zero.
+#
+# ```python
+# from sgblend_utils.stats import verdict
+#
+# assert verdict(0.004, p=0.01, p_equivalent=0.001) == "no relevant difference"
+# assert verdict(0.004, p=0.01, p_equivalent=0.2) == "gain"  # where the margin is not excluded
+# ```
+#
+# </details>
+#
 # ---
 # Next: [01 · Derivation](01_activation_derivation.ipynb)

@@ -28,6 +28,9 @@
 # that the next layer's bias could not move; and it leaves two parameters, $\alpha$ and $\beta$, that
 # choose how deep and how wide the dip left of zero is and how fast the left tail dies.
 #
+# *You will learn* why SG-Blend is $x/2$ plus an even function, which of its three numbers matter, and how to let a computer
+# algebra system and a numerical check hold every step of a derivation.
+#
 # *Needs* nothing but the package: no data, no training. *Takes* half a minute. Every statement
 # in the text is asserted, symbolically where SymPy can and numerically elsewhere, by the cell that
 # follows it.
@@ -715,6 +718,41 @@ else:
 # So two numbers, $\alpha$ and $\beta$, change one even curve a little. Two questions follow. What does that
 # change do to gradients in a *deep* network? And can data tell $\alpha$ from $\beta$ at all? The next
 # notebook answers both.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. For which β has the Swish $x\,\sigma(\beta x)$ its minimum at $x = -1$?
+#
+# <details><summary>Solution 1</summary>
+#
+# With $z = \beta x$ the function is $z\,\sigma(z)/\beta$, so that its minimum lies at $-1.2785/\beta$.
+#
+# ```python
+# from sgblend_utils import theory
+#
+# beta = -theory.minimum("swish", beta=1.0)[0]  # 1.2785: the place is inversely proportional to beta
+# assert abs(theory.minimum("swish", beta=beta)[0] + 1) < 1e-6
+# ```
+#
+# </details>
+#
+# 2. Derive the curvature of SG-Blend at zero by hand, and compare it with the closed form.
+#
+# <details><summary>Solution 2</summary>
+#
+# For a gate $G$, $(xG)'' = 2G' + xG''$, which at zero is $2G'(0)$: $\alpha\beta/2 + (1-\alpha)\sqrt{2/\pi}$.
+#
+# ```python
+# import numpy as np
+#
+# from sgblend_utils import theory
+#
+# found = theory.closed_form("sgblend", 2, alpha=0.3, beta=1.4)(0.0)
+# assert abs(found - (0.3 * 1.4 / 2 + 0.7 * np.sqrt(2 / np.pi))) < 1e-12
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [00 · Start here](00_start_here.ipynb) · Next:

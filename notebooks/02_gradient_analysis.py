@@ -31,6 +31,9 @@
 # matrix is exactly singular at $\beta = 1.702$. Finally, "dead" is defined in a way that means something
 # for smooth functions.
 #
+# *You will learn* how the mean squared slope decides whether gradients survive in a deep network, when two parameters
+# cannot be told apart by data, and what a dead unit is where a function is smooth.
+#
 # *Needs* scikit-learn's digits, which come with it. *Takes* half a minute. Predictions are closed
 # forms or one-dimensional integrals; every one is checked against a measurement.
 
@@ -705,6 +708,47 @@ pd.DataFrame({"mean jump of the curvature, relative": roughness}).rename(LABELS)
 # Nothing here sets SG-Blend apart from its parents: it is close to them, with two extra numbers that data can
 # hardly separate. The next notebook compares it with all the other activations, as a layer that can be used, and
 # looks at what the two numbers do in a network that learns.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. What is the critical gain of a leaky ReLU with slope $s$ on the left?
+#
+# <details><summary>Solution 1</summary>
+#
+# $E[f'^2] = (1 + s^2)/2$ whatever the variance, so that $\sqrt{2/(1+s^2)}$ keeps gradients as they are.
+#
+# ```python
+# import numpy as np
+#
+# from sgblend_utils import theory
+#
+# found = theory.criticality("leaky_relu(negative_slope=0.3)").gain
+# assert abs(found - np.sqrt(2 / (1 + 0.3**2))) < 1e-6
+# ```
+#
+# </details>
+#
+# 2. How far must the bias of a GELU unit move to the left until, for all but one in a thousand standard normal
+#    inputs, its slope is below 0.05?
+#
+# <details><summary>Solution 2</summary>
+#
+# Below −2.35 the slope stays under 0.05, and one input in a thousand is above 3.09: by about 5.4.
+#
+# ```python
+# import numpy as np
+# from scipy.stats import norm
+#
+# from sgblend_utils import theory
+#
+# x = np.linspace(-12, 12, 24001)
+# edge = x[np.abs(theory.closed_form("gelu", 1)(x)) > 0.05][0]
+# shift = norm.isf(1e-3) - edge
+# assert -2.36 < edge < -2.34 and 5.4 < shift < 5.5
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [01 · Derivation](01_activation_derivation.ipynb) · Next:

@@ -28,6 +28,9 @@
 # gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, different starts learn nearly the same function
 # through very different values of $\alpha$ and $\beta$, as predicted.
 #
+# *You will learn* how 27 activations differ in minimum, steepness and critical gain, how to use any of them as a layer,
+# and what SG-Blend's parameters do in a network that learns.
+#
 # *Needs* scikit-learn's digits. *Takes* half a minute.
 
 # %%
@@ -68,6 +71,7 @@ def panel(axes, name):
     axes.set(title=LABELS[name], xlim=(-4, 4), ylim=(-1.6, 2.6), xticks=[-4, -2, 0, 2, 4])
 
 
+# %%
 figure, panels = plt.subplots(7, 4, figsize=(11, 15), sharex=True, sharey=True)
 panels.flat[-1].set_axis_off()
 for axes, name in zip(panels.flat[: len(ACTIVATIONS)], ACTIVATIONS, strict=True):
@@ -477,6 +481,44 @@ plt.show()
 # So far the formula, the layers and one small task: SG-Blend works, and no advantage over its parents was seen.
 # Digits are too easy to show more. The paper's claim is about translation, so the next question is
 # what its translation experiment measures, and with how many seeds an effect of the claimed size would show.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Which activation of the zoo is the least steep, and why is that no merit by itself?
+#
+# <details><summary>Solution 1</summary>
+#
+# Smish, with 0.64. Its critical gain is the largest: the weights make up for it.
+#
+# ```python
+# from sgblend_utils import theory, zoo
+#
+# steepest = {name: theory.lipschitz(name)[1] for name in zoo.ZOO}
+# assert min(steepest, key=steepest.get) == "smish"
+# ```
+#
+# </details>
+#
+# 2. xGELU learns one number, which starts at zero. What does it change?
+#
+# <details><summary>Solution 2</summary>
+#
+# The range of the gate: from (0, 1) to (−a, 1 + a).
+#
+# ```python
+# import numpy as np
+# from scipy.special import ndtr
+#
+# from sgblend_utils import zoo
+#
+# x = np.linspace(-9, 9, 1801)
+# x = x[x != 0]
+# gate = zoo.ZOO["xgelu"].evaluate({"Phi": ndtr}, x=x, expansion=0.3) / x
+# assert gate.min() > -0.3 - 1e-9 and gate.max() < 1.3 + 1e-9 and gate.max() - gate.min() > 1.59
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [02 · Gradient analysis](02_gradient_analysis.ipynb) · Next:

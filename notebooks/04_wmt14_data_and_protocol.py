@@ -21,6 +21,9 @@
 # and BLEU is taken of outputs that were made with the answer at hand. Switched off one at a time, these
 # flaws take the scores with them: what is left of the same small model is no translator at all.
 #
+# *You will learn* how to find out by perturbation what a model sees, how much of a score padding and copying make up, and
+# how an audit takes a published number apart, one switch at a time.
+#
 # *Needs* nothing but the package: experiments run live on a small generated language, and the numbers on
 # WMT14 come from committed records (a *record* is the stored JSON of one run). *Takes* half a minute.
 
@@ -475,6 +478,39 @@ assert all(found[column]["relu"].interval()[1] < 0 for column in found)
 # * On WMT14 the causal mask alone takes most of the BLEU; after that the remaining switches have nothing left to take.
 # * Under the paper's own rules, with eight seeds instead of one, SG-Blend does not differ from GELU, and a gain in accuracy as
 #   large as the printed one is excluded.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Targets have 18 tokens on average and are padded to 50. Which accuracy, as published, has a model that always
+#    predicts padding?
+#
+# <details><summary>Solution 1</summary>
+#
+# 64 %, without having seen a word.
+#
+# ```python
+# assert 1 - 18 / 50 == 0.64
+# ```
+#
+# </details>
+#
+# 2. Turn the missing causal mask off in a configuration, and see that nothing else changes.
+#
+# <details><summary>Solution 2</summary>
+#
+# `sgblend run wmt14 --protocol published --preset cpu --set no_causal_mask=false` trains it.
+#
+# ```python
+# from sgblend_utils.config import RunConfig
+#
+# names = ("wmt14", "sgblend", "published", "cpu")
+# one, other = RunConfig(*names), RunConfig(*names, overrides={"no_causal_mask": False})
+# assert set(one.settings.switches) - set(other.settings.switches) == {"no_causal_mask"}
+# assert other.settings.differing(one.settings) == {"no_causal_mask": False}
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [03 · Activation zoo](03_activation_zoo.ipynb) · Next:

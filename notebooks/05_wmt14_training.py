@@ -21,6 +21,9 @@
 # measurement piece by piece, checks each piece, trains a small model in front of you, and then shows
 # what the runs on real data that are committed with the project can and cannot decide.
 #
+# *You will learn* how a translation experiment is made fair (masks, batches, equal starts, search), how each part is
+# checked, and what differences a few seeds can show.
+#
 # *Needs* nothing but the package: the live model learns a small generated language. *Takes* less than a
 # minute. Numbers under "Real data" come from stored *records*, the JSON of one run each; nothing
 # trained live here is reported as a result. A *site* is a place in a network where an activation acts.
@@ -479,6 +482,40 @@ for i, example in enumerate(examples[:3]):
 #   token (95 % interval 0.0045 to 0.0099, five seeds), a loss, though one smaller than what the plan calls relevant. ReLU's is
 #   higher by 0.02.
 # * The activations that are compared differ by at most three parameters a site and share everything else.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. One hypothesis has 5 tokens and a log-probability of −6, another 8 tokens and −7. Which one does a beam
+#    search with a length penalty of 1 return?
+#
+# <details><summary>Solution 1</summary>
+#
+# The longer one: −7 · 6/13 = −3.2 against −6 · 6/10 = −3.6.
+#
+# ```python
+# from sgblend_utils.decoding import length_norm
+#
+# short, long = (total / float(length_norm(count, 1.0)) for total, count in ((-6, 5), (-7, 8)))
+# assert long > short
+# ```
+#
+# </details>
+#
+# 2. Paired differences in cross-entropy scatter by 0.006 nats. How many seeds does it take to find a difference
+#    of 0.01, or to exclude one?
+#
+# <details><summary>Solution 2</summary>
+#
+# Six, before any correction for other claims.
+#
+# ```python
+# from sgblend_utils.stats import seeds_needed
+#
+# assert seeds_needed(margin=0.01, deviation=0.006) == 6
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [04 · WMT14: data and protocol](04_wmt14_data_and_protocol.ipynb) · Next:

@@ -23,6 +23,9 @@
 # SG-Blend with unbounded α and β has a lower cross-entropy than GELU; its lead of 0.8 points of accuracy could be chance,
 # and no activation is shown to be more robust. The function of the paper, a mean of two others, was not tested by it.
 #
+# *You will learn* how a small residual network is trained and checked, how to measure robustness to noise and blur, and how
+# a learned activation can leave the family that it was named after.
+#
 # *Needs* nothing but the package: the live network reads the digits that come with scikit-learn.
 # *Takes* less than a minute. Numbers under "Real data" come from the *records* that are committed with
 # the project: a record is one small JSON file with the settings, the data's digest, the history and
@@ -706,6 +709,37 @@ print(f"records of the paper's networks: {stored or 'none yet'}")
 # help?* · Hendrycks & Dietterich 2019, *Benchmarking neural network robustness to common corruptions and
 # perturbations* · McCandlish et al. 2018, *An empirical model of large-batch training* · Misra 2019, *Mish: a self
 # regularized non-monotonic activation function*
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. How many multiply-adds does a 3 × 3 convolution from 32 to 64 channels take whose output has 8 × 8 positions?
+#
+# <details><summary>Solution 1</summary>
+#
+# Kernel size × channels in × channels out × positions: 1.2 million.
+#
+# ```python
+# assert 3 * 3 * 32 * 64 * 8 * 8 == 1_179_648
+# ```
+#
+# </details>
+#
+# 2. With label smoothing of 0.1 over ten classes, which confidence has the lowest loss?
+#
+# <details><summary>Solution 2</summary>
+#
+# 1 − 0.1 + 0.1/10 = 0.91: the target itself.
+#
+# ```python
+# import numpy as np
+#
+# confidence = np.linspace(0.01, 0.999, 98_901)
+# loss = -0.91 * np.log(confidence) - 0.09 * np.log((1 - confidence) / 9)
+# assert abs(confidence[loss.argmin()] - 0.91) < 1e-4
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [06 · Sentiment](06_sentiment.ipynb) · Next:

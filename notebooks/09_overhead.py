@@ -359,6 +359,34 @@ verdict = [
 show(pd.DataFrame(verdict, columns=["at most", "wanted", "reached", ""]))
 
 # %% [markdown]
+# ## Exercises
+#
+# 1. An activation takes 4 % of a training step, and SG-Blend takes 1.8 times as long as GELU. How much longer is
+#    the step?
+#
+# <details><summary>Solution 1</summary>
+#
+# By 3.2 %.
+#
+# ```python
+# assert round(0.04 * (1.8 - 1), 3) == 0.032
+# ```
+#
+# </details>
+#
+# 2. How much memory does SG-Blend keep for the backward pass of a feed-forward block with 64 sentences of 50
+#    tokens and 256 units, in float32?
+#
+# <details><summary>Solution 2</summary>
+#
+# Its input alone, 3.3 MB; γ, β and α add sums that are single numbers.
+#
+# ```python
+# assert 64 * 50 * 256 * 4 == 3_276_800
+# ```
+#
+# </details>
+#
 # ---
 # Previous: [07 · Training an image classifier](07_vision_training.ipynb) · Next:
 # [10 · Tables and figures](10_tables_and_figures.ipynb)

@@ -20,6 +20,9 @@
 # commit that made it. And each comes with what it cannot say: how large a difference would have gone
 # unnoticed with so many seeds.
 #
+# *You will learn* how a claim becomes a test (margin, seeds, correction), how many seeds an answer takes, and how to trace
+# any number of this project to its runs.
+#
 # *Needs* nothing but the records that are committed with the project (a *record* is the stored JSON of one
 # run); nothing is trained. *Takes* half a minute. Sentences about results are computed, here and in the titles of
 # the figures, so that they change when the records do.
@@ -337,6 +340,40 @@ display(Markdown(front.points(ledger, found).replace("](notebooks/", "](")))
 # "Undecided" is not "no difference": section 4 says how many seeds an answer would take. All of it holds for the small
 # networks of the `cpu` presets. To add runs, repeat a command of section 1 with the plan's seeds, then `sgblend report`, then
 # execute this notebook again (`make notebooks NB=notebooks/10_tables_and_figures.py`).
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Three claims have p values of 0.01, 0.02 and 0.04. Which of them hold at 5 % together?
+#
+# <details><summary>Solution 1</summary>
+#
+# All three: Holm multiplies by 3, 2 and 1, and keeps the order.
+#
+# ```python
+# import numpy as np
+#
+# from sgblend_utils.stats import holm
+#
+# assert np.allclose(holm([0.01, 0.02, 0.04]), [0.03, 0.04, 0.04])
+# ```
+#
+# </details>
+#
+# 2. What is the power of five paired seeds if the true difference is one standard deviation of a pair's
+#    difference?
+#
+# <details><summary>Solution 2</summary>
+#
+# 40 %: such a difference is missed more often than found.
+#
+# ```python
+# from sgblend_utils.stats import power_of
+#
+# assert 0.39 < power_of(1.0, 5) < 0.41
+# ```
+#
+# </details>
 #
 # ---
 # Previous: [09 · What SG-Blend costs](09_overhead.ipynb) · Back to
