@@ -92,11 +92,12 @@ def test_every_file_is_there_and_readable(written):
         table = pd.read_csv(written / "tables" / f"{kind}_{slug}.csv", comment="#")
         assert "activation" in table and len(table)
         assert f"tables/{kind}_{slug}.md" in names
-    assert {"teaser_exact.png", "teaser_published.png", "tables/claims.md"} <= names
+    drawn = {"teaser_exact.png", "teaser_published.png", "explore.html"}
+    assert {*drawn, "tables/claims.md"} <= names
     assert all(plt.imread(written / name).ndim == 3 for name in names if name.endswith(".png"))
     listed = set(pd.read_csv(written / "tables" / "index.csv", comment="#").iloc[:, 0])
     tabled = {name.removesuffix(".csv") for name in names if name.endswith(".csv")}
-    assert {name for name in names if name.endswith(".png")} <= listed
+    assert {name for name in names if name.endswith((".png", ".html"))} <= listed
     assert tabled - listed == {"tables/index"}
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sgblend_utils import bench
 from sgblend_utils.data import atomic_write, project_root, write_atomically
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import audit, claims, figures, front, tables
+from sgblend_utils.report import audit, claims, explore, figures, front, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
@@ -28,9 +28,10 @@ FIGURES = ("performance", "differences", "parameters", "shapes")
 def products(
     found: Sequence[Experiment], ledger: pd.DataFrame, root: Path | None
 ) -> Iterator[tuple[str, str, Any]]:
-    """Name, the runs it is made of, and a figure or a table: values, text, line below."""
+    """Name, the runs it is made of, and a figure, a page, or a table: values, text, line below."""
     for form in ("exact", "published"):
         yield f"teaser_{form}", "no records", figures.figure_teaser(form == "published")
+    yield "explore", "SG-Blend in the sound protocol", explore.page(found)
     for one in found:
         for name in FIGURES if len(one.frame) >= FEWEST else ():
             yield f"{name}_{one.slug}", one.command, getattr(figures, f"figure_{name}")(one)
@@ -64,6 +65,10 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
         if isinstance(product, Figure):
             written.append(write_figure(folder / f"{name}.png", product))
             made_by[f"{name}.png"] = source
+        elif isinstance(product, str):
+            write_atomically(folder / f"{name}.html", product.encode())
+            written.append(folder / f"{name}.html")
+            made_by[f"{name}.html"] = source
         elif product and len(product[0]):
             written += tables.save(folder / "tables" / name, *product)
             made_by[f"tables/{name}"] = source

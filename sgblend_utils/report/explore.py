@@ -1,0 +1,53 @@
+"""`explore.html`: one page, without a network, on which a reader moves α, β and γ."""
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from sgblend_utils.report.experiments import WORDS, Experiment
+from sgblend_utils.style import LABELS, PALETTE
+
+OURS, SHOWN = "sgblend", ("sgblend", "gelu", "silu")
+PARAMETERS = ("alpha", "beta", "gamma")
+
+
+def chosen(found: Sequence[Experiment]) -> list[Experiment]:
+    """Per task, the experiment with the most runs of SG-Blend; at a tie, with today's preset.
+
+    Of the sound protocol alone: the published one has another GELU than the page.
+    """
+
+    def size(one: Experiment) -> tuple[int, bool]:
+        return (one.frame["activation"] == OURS).sum(), not one.overrides
+
+    ours = [one for one in found if one.protocol == "sound" and OURS in one.activations]
+    largest = {one.task: one for one in sorted(ours, key=size)}
+    return [one for _, one in sorted(largest.items())]
+
+
+def learned(experiment: Experiment) -> dict[str, dict[str, list[list[float]]]]:
+    """Seed -> site -> α, β and γ (channels' mean), before training and after each epoch."""
+
+    def values(site: dict[str, Any]) -> list[float]:
+        return [round(float(np.mean(site[name])), 4) for name in PARAMETERS]
+
+    ours, out = experiment.frame.query("activation == @OURS"), {}
+    for seed, record in zip(ours["seed"], ours["record"], strict=True):
+        epochs = record["activation_parameters"]
+        out[str(seed)] = {site: [values(epoch[site]) for epoch in epochs] for site in epochs[0]}
+    return out
+
+
+def page(found: Sequence[Experiment]) -> str:
+    experiments = [
+        {"task": WORDS.get(one.task, one.task), "provenance": one.provenance, "runs": learned(one)}
+        for one in chosen(found)
+    ]
+    looks = {"colours": PALETTE, "labels": LABELS}
+    data = {key: {name: look[name] for name in SHOWN} for key, look in looks.items()}
+    text = json.dumps(data | {"experiments": experiments}, separators=(",", ":"))
+    template = resources.files(__package__).joinpath("explore.html").read_text("utf-8")
+    return template.replace("{{data}}", text.replace("<", "\\u003c"))  # no tag can end the data
