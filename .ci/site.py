@@ -113,13 +113,14 @@ def dead_links() -> list[str]:
 def build() -> None:
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(ROOT / "figures", SITE / "figures", ignore=shutil.ignore_patterns("*.md"))
-    explore = Path("figures/explore.html")
-    page = relinked((ROOT / explore).read_text("utf-8"), explore)
-    (SITE / explore).write_text(page, "utf-8")
     sources = [*map(Path, PAGES), *notebooks()]
     for source in sources:
         (SITE / place_of(source)).parent.mkdir(parents=True, exist_ok=True)
         (SITE / place_of(source)).write_text(relinked(page_of(source), source), "utf-8")
+    # Last, since a link to a file copies it.
+    explore = Path("figures/explore.html")
+    page = relinked((ROOT / explore).read_text("utf-8"), explore)
+    (SITE / explore).write_text(page, "utf-8")
     for source in sources:  # now that it is known which pages there are
         path = SITE / place_of(source)
         top = f"<style>{STYLE}</style>{navigation(place_of(source))}"
