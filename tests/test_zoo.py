@@ -92,6 +92,11 @@ def test_formulas_are_those_of_their_papers_and_what_they_learn_acts(name):
     assert [w.name for w in layer.trainable_variables] == [*zoo.ZOO[name].parameters]
     for weight in layer.trainable_variables:
         weight.assign(VALUES[weight.name])
+    if zoo.ZOO[name].parameters:
+        assert layer.effective_parameters() == {
+            w.name: pytest.approx(VALUES[w.name]) for w in layer.trainable_variables
+        }
+    assert hasattr(layer, "effective_parameters") == bool(zoo.ZOO[name].parameters)
     expected = REFERENCES[name](points)
     np.testing.assert_allclose(tools.to_numpy(layer(points)), expected, rtol=2e-6, atol=2e-6)
     half = zoo.make_activation(name, dtype="mixed_bfloat16")(points)

@@ -244,6 +244,13 @@ class Formula(keras.layers.Layer):
         super().__init__(**kwargs)
         self.row, self.supports_masking = ZOO[choose("activation", row, ZOO)], True
         self.learned = {}
+        if self.row.parameters:  # a layer without any has no such attribute
+            self.effective_parameters = self._values
+
+    def _values(self):
+        if not self.built:
+            self.build(())
+        return {name: ops.convert_to_numpy(weight) for name, weight in self.learned.items()}
 
     def build(self, input_shape):
         for name, start in self.row.parameters.items():
