@@ -64,7 +64,8 @@ set_matplotlib_formats("png", dpi=80, bbox_inches="tight")  # `figures/` has the
 #
 # $$f(x) = \alpha\,\bigl[x\,\sigma(\beta x) - \gamma\bigr] + (1-\alpha)\,x\,\Phi(x)$$
 #
-# Fresh, with $\alpha = \tfrac12$, $\beta = 1$, $\gamma = 0$, it lies halfway between SiLU and GELU.
+# Fresh, with $\alpha = \tfrac12$, $\beta = 1$, $\gamma = 0$, it lies halfway between SiLU and GELU. To move the three
+# numbers by hand, open [figures/explore.html](../figures/explore.html) in a browser.
 
 # %%
 x = np.linspace(-5, 3, 801)
@@ -85,7 +86,8 @@ assert np.allclose(theory.closed_form("sgblend")(x), between)
 # ## 2 · In a model of your own
 #
 # `SGBlend` is an ordinary Keras 3 layer, for TensorFlow, JAX and PyTorch. Give each place in a network where
-# an activation acts (each *site*) its own instance: each learns its own three numbers.
+# an activation acts (each *site*) its own instance: each learns its own three numbers. Without Keras there are
+# `sgblend_utils.torch.SGBlend` and `sgblend_utils.jax.sgblend`, the same function.
 
 # %%
 from sgblend_utils.activations import SGBlend
