@@ -19,6 +19,7 @@ _FORMS: dict[str, list[tuple[Callable[[Tensor], Tensor], dict[str, Any]]]] = {
     ],
     "silu": [(nn.functional.silu, {"alpha": 1.0})],
 }
+_NAMES = {"gelu": ("gelu",), "silu": ("silu", "swish")}  # in configurations of transformers
 _CONFIG_KEYS = ("hidden_act", "hidden_activation", "activation_function", "activation")
 
 
@@ -189,13 +190,11 @@ def swap_activation(model: nn.Module, source: str = "gelu", **kwargs: Any) -> nn
         setattr(module, name, SGBlend(**start | kwargs).to(where.device))
         if hasattr(module, "activation_relu_or_gelu"):  # a shortcut of nn.TransformerEncoderLayer
             module.activation_relu_or_gelu = 0
-    config, name = (
-        getattr(model, "config", None),
-        spec({**found[0][2], **kwargs}.get("gelu", "erf")),
-    )
+    registered = spec({**found[0][2], **kwargs}.get("gelu", "erf"))
     for key in _CONFIG_KEYS:
-        if isinstance(getattr(config, key, None), str):
-            setattr(config, key, name)
+        named = getattr(getattr(model, "config", None), key, None)
+        if isinstance(named, str) and any(word in named for word in _NAMES[source]):
+            setattr(model.config, key, registered)
     return model
 
 

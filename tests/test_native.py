@@ -256,6 +256,8 @@ def test_transformers_models_are_swapped_saved_and_loaded(torch, native, kind, t
         made = [m for m in model.modules() if isinstance(m, native.SGBlend)]
         assert len(made) == 2 + (kind == "Bert")  # one a layer, and one in the head of BERT
         assert {m.gelu for m in made} == {"erf" if kind == "Bert" else "tanh"}
+        named = model.config.hidden_act if kind == "Bert" else model.config.activation_function
+        assert named == native.spec("erf" if kind == "Bert" else "tanh")
         for i, module in enumerate(made):
             module.blend.fill_(0.2 + 0.1 * i)
             module.slope.fill_(1.5)
