@@ -309,4 +309,4 @@ def test_the_activation_needs_keras_and_numpy_alone():
     environ = {**os.environ, "KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "is not installed: `pip install 'sgblend-utils[experiments]'`" in done.stderr
+    assert "is not installed: run `pip install '.[experiments]'`" in done.stderr
