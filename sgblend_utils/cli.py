@@ -232,8 +232,8 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:  # of a light install
-        wanted = "pip install '.[experiments]'"
-        print(f"{parser.prog}: {error.name} is not installed: run `{wanted}` in the checkout.", file=sys.stderr)
+        said = f"{error.name} is not installed: run `pip install '.[experiments]'` in the checkout."
+        print(f"{parser.prog}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; the same command goes on from there.", file=sys.stderr)
