@@ -187,7 +187,9 @@ show(text.rename(columns={"what": "activation"}))
 #
 # In a network most of the time goes into matrix products. The steps below are those of the `cpu` presets:
 # loss, gradient, clipping, optimizer, everything, on real batches; the translation tasks run on JAX, CIFAR-10 on
-# TensorFlow. Dots are repeats, the bar is their mean's 95 % interval.
+# TensorFlow. Dots are repeats, the bar is their mean's 95 % interval. CIFAR-10's network here is the pilot's ResNet-8; the
+# preset's is now `resnet8_wide`, which has half as many activations for as many multiplications, so that less is to be
+# expected of it. It was not measured yet.
 
 # %%
 PAPER = 100 * (142 / 138 - 1)  # of its epochs
