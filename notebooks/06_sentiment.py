@@ -305,8 +305,7 @@ for metric in shown:
     print(message(sound, metric))
 
 # %% [markdown]
-# Dead units cannot tell the activations apart here: all but ReLU have none in any run, GELU included, and
-# ReLU has some in one run of three (the interval of its mean reaches below zero). Where the
+# Dead units: ReLU has half a per cent of them, all others have none in any run, GELU included. Where the
 # baseline has none, another activation cannot have fewer.
 #
 # One run's accuracy is itself uncertain: it is a share of 25,000 reviews. Its interval, and the range
@@ -366,11 +365,10 @@ for record in [] if published is None else published.frame["record"]:
 display(Markdown(to_markdown(pd.DataFrame(rows)) if rows else "No published runs are stored."))
 
 # %% [markdown]
-# All flaws together hardly change the accuracy on IMDB: about 86 % in either protocol, although the two
-# differ in much else (words against subwords, 200 tokens against 320, the learning rate). The
-# published runs are worse calibrated, see the calibration error above. This is
-# unlike translation, where the published decoder sees the answer
-# ([notebook 04](04_wmt14_data_and_protocol.ipynb)).
+# The flaws hardly change the accuracy on IMDB: 86.0 % as published, and 86.2 % for GELU in the pilot's sound encoder, which read
+# about as much of a review (320 subwords where the published one reads 200 words). That the sound encoder above gets 88 % is
+# because it reads whole reviews. The published runs are worse calibrated, see the calibration error above. This is unlike
+# translation, where the published decoder sees the answer ([notebook 04](04_wmt14_data_and_protocol.ipynb)).
 #
 # ## 6 · SG-Blend inside a model that is already trained
 #
@@ -423,15 +421,16 @@ print("after one more epoch: still above 90 %, and every α has left zero")
 # * The published pipeline loses the mark that it reads and lets padding change the score; both are
 #   shown above by experiments that could have failed, and each has a switch.
 # * On a task that word counts cannot solve, a small sound encoder learns the rule.
-# * On IMDB, in the pilot (three seeds; no verdict uses them), SG-Blend minus GELU is +0.03 points of accuracy, 95 % interval
-#   −0.06 to +0.11, and +0.0005 nats of cross-entropy. Five of six activations lie within 0.1 points of each other; ReLU
-#   alone is behind, by 0.29 points, with the interval corrected for five comparisons.
+# * On IMDB, with five seeds fixed beforehand, SG-Blend minus GELU is −0.17 points of accuracy, 95 % interval −0.36 to 0.02, and
+#   +0.0023 nats of cross-entropy, −0.0030 to 0.0075: undecided, with nothing in its favour. The layer as published is at
+#   −0.0011 nats, −0.0064 to 0.0041: no relevant difference, that is, certainly less than 0.01.
+# * The means of the five activations lie within 0.2 points of each other, ReLU's included.
 # * A linear model of words and pairs of words (tf-idf, logistic regression, `benchmarks/imdb_linear.py`) gets 90.5 %,
-#   four points more than this small encoder. Comparing activations in it says something about activations, and nothing about
-#   how well IMDB can be classified.
-# * Seeds are not the whole uncertainty. The 25,000 reviews of the test set alone leave ± 0.43 points open for a single
-#   model, so that differences of a tenth of a point could reverse on other reviews: no reason to choose an activation.
-# * SG-Blend does move from its start: α ends near 0.7 in the block and 0.8 in the head, nearer to
+#   two points more than this small encoder. Comparing activations in it says something about activations, and nothing about
+#   how well IMDB can be classified. Settings that bring it to 89 % were looked for and not found.
+# * Seeds are not the whole uncertainty. The 25,000 reviews of the test set alone leave ± 0.40 points open for a single
+#   model, and ± 0.10 for a difference between two activations, averaged over seeds.
+# * SG-Blend does move from its start: α ends near 0.7 in the block and 0.6 in the head, nearer to
 #   the Swish part than to GELU, without a measurable effect on the scores.
 # * The flaws of the published protocol hardly change the accuracy of this task.
 #
@@ -445,11 +444,15 @@ accuracy, nll = (
     compare(sound.frame, name, "gelu", BY_NAME[name].better)
     for name in ("test_accuracy", "test_nll")
 )
-assert accuracy.index[accuracy["high_corrected"] < 0].tolist() == ["relu"]
+assert (accuracy["low_corrected"] < 0).all() and (accuracy["high_corrected"] > 0).all()
 assert (nll["low_corrected"] < 0).all() and (nll["high_corrected"] > 0).all()
-assert abs(accuracy.loc["sgblend", "difference"]) < 0.1 and accuracy["detectable"].max() < 0.2
-assert best.min() > 85.8 and best.max() < 86.3 and np.mean(widths) > 0.4
-assert published is None or abs(published.frame["test_accuracy"].mean() - best.mean()) < 0.5
+published_layer = "sgblend(gelu=sigmoid, parameterization=published)"
+assert nll.loc[published_layer, ["low", "high"]].abs().max() < 0.01
+assert accuracy.loc["sgblend", "difference"] < 0 < nll.loc["sgblend", "difference"]
+assert 87.8 < best.min() and best.max() < 88.3 and 0.39 < np.mean(widths) < 0.41
+if published is not None and earlier:
+    pilot = earlier[0].frame.groupby("activation")["test_accuracy"].mean()["gelu"]
+    assert abs(published.frame["test_accuracy"].mean() - pilot) < 0.5
 for metric in shown:
     print(message(sound, metric))
 
