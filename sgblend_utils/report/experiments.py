@@ -93,7 +93,9 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        return f"{WORDS.get(self.task, self.task)}, {self.protocol} protocol, preset {self.preset}"
+        other = ", with other settings" if self.overrides else ""
+        task = WORDS.get(self.task, self.task)
+        return f"{task}, {self.protocol} protocol, preset {self.preset}{other}"
 
     @property
     def seeds(self) -> str:
