@@ -91,7 +91,7 @@ def test_word_dropout_leaves_out_whole_tokens_in_training_alone():
     seen = ops.convert_to_numpy(dropping.drop_words(ones, training=True))
     kept = seen[..., 0] != 0
     assert np.array_equal(seen, 2.0 * np.repeat(kept[..., None], 8, axis=2))
-    assert abs(kept.mean() - 0.5) < 0.15 and kept.any(axis=1).all()
+    assert abs(kept.mean() - 0.5) < 0.15  # of 360 draws: five and a half deviations
     tokens = ids()
     first, second = (
         ops.convert_to_numpy(dropping.hidden_states(tokens, training=True)) for _ in range(2)
