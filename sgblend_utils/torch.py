@@ -26,18 +26,31 @@ _CONFIG_KEYS = ("hidden_act", "hidden_activation", "activation_function", "activ
 class _Torch:
     """The functions that `gate` asks for."""
 
-    abs, erfc, exp, reshape = torch.abs, torch.erfc, torch.exp, torch.reshape
+    abs, exp, reshape = torch.abs, torch.exp, torch.reshape
     sigmoid, where, zeros_like = torch.sigmoid, torch.where, torch.zeros_like
-    cast, dtype = lambda x, name: x.to(getattr(torch, name)), lambda x: str(x.dtype)[6:]
+    dtype = lambda x: str(x.dtype)[6:]  # noqa: E731
     fuses = lambda learned=(): torch.compiler.is_compiling()  # noqa: E731
     sum, sums_at_once = functools.partial(torch.sum, keepdim=True), True
+
+    def erfc(x: Tensor) -> Tensor:  # which the same exporter has not got
+        return 1.0 - torch.erf(x) if torch.jit.is_tracing() else torch.erfc(x)
+
+    def cast(x: Any, name: str) -> Any:
+        wanted = getattr(torch, name)
+        return x if x.dtype == wanted else x.to(wanted)  # the older exporter to ONNX knows no `to`
 
 
 def blended_gate(
     gelu: str | None = None, learned: tuple[str, ...] = ("alpha", "beta", "gamma")
 ) -> Callable[..., Tensor]:
     """The function (x, alpha, beta, gamma) -> `gate.value` with the gradient `gate.gradients`."""
-    return functools.partial(_Blend.apply, gelu, learned)
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # as to export to ONNX, which looks into no function of its own
+            return gate.value(_Torch, gelu, learned, x, *parameters)
+        return _Blend.apply(gelu, learned, x, *parameters)
+
+    return function
 
 
 class _Blend(torch.autograd.Function):
