@@ -16,7 +16,9 @@ from nbconvert import HTMLExporter
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "site"
-PAGES = ("README.md", "CONTRIBUTING.md", "data/README.md", "figures/tables/RESULTS.md")
+RESULTS, EXPLORE = Path("figures/tables/RESULTS.md"), Path("figures/explore.html")
+PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), Path("data/README.md"), RESULTS]
+NOTEBOOKS = sorted(path.relative_to(ROOT) for path in ROOT.glob("notebooks/[0-9]*.ipynb"))
 LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"#]*)(#[^"]*)?("[^>]*>)(.*?)</a>', re.DOTALL)
 SOURCE = re.compile(r'<(?:img|script|link)\b[^>]*?\b(?:src|href)="([^"]+)"')
 MATH = "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"
@@ -40,20 +42,15 @@ def place_of(source: Path) -> Path:
     return source.with_suffix(".html")
 
 
-def notebooks() -> list[Path]:
-    return sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
-
-
 def navigation(page: Path) -> str:
     """Links from a page to all others."""
     up = "../" * (len(page.parts) - 1)
-    names = {Path("index.html"): "SG-Blend", Path("figures/explore.html"): "Explore"}
-    names |= {place_of(path): path.stem.replace("_", " ") for path in notebooks()}
-    names |= {place_of(Path("figures/tables/RESULTS.md")): "All results"}
-    there = {path: name for path, name in names.items() if (SITE / path).exists() or path == page}
+    names = {Path("index.html"): "SG-Blend", EXPLORE: "Explore"}
+    names |= {place_of(path): path.stem.replace("_", " ") for path in NOTEBOOKS}
+    names |= {place_of(RESULTS): "All results"}
     links = (
         f'<a href="{up}{path.as_posix()}"{" aria-current=page" * (path == page)}>{name}</a>'
-        for path, name in there.items()
+        for path, name in names.items()
     )
     return f'<nav class="site" aria-label="Site">{"".join(links)}</nav>'
 
@@ -84,7 +81,7 @@ def relinked(html: str, source: Path) -> str:
         if target.is_dir() or not target.is_relative_to(ROOT):
             return text
         inner = target.relative_to(ROOT)
-        if inner in notebooks() or inner.as_posix() in PAGES:
+        if inner in NOTEBOOKS or inner in PAGES:
             name = place_of(inner).name
             link = f"{link.rpartition('/')[0]}/{name}".lstrip("/") if "/" in link else name
         elif target.is_file():  # a table or a configuration: as it is
@@ -113,19 +110,16 @@ def dead_links() -> list[str]:
 def build() -> None:
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(ROOT / "figures", SITE / "figures", ignore=shutil.ignore_patterns("*.md"))
-    sources = [*map(Path, PAGES), *notebooks()]
-    for source in sources:
-        (SITE / place_of(source)).parent.mkdir(parents=True, exist_ok=True)
-        (SITE / place_of(source)).write_text(relinked(page_of(source), source), "utf-8")
+    for source in PAGES + NOTEBOOKS:
+        page = place_of(source)
+        html = relinked(page_of(source), source)
+        before, body, after = re.split(r"(<body[^>]*>)", html, maxsplit=1)
+        top = f"<style>{STYLE}</style>{navigation(page)}"
+        (SITE / page).parent.mkdir(parents=True, exist_ok=True)
+        (SITE / page).write_text(before + body + top + after, "utf-8")
     # Last, since a link to a file copies it.
-    explore = Path("figures/explore.html")
-    page = relinked((ROOT / explore).read_text("utf-8"), explore)
-    (SITE / explore).write_text(page, "utf-8")
-    for source in sources:  # now that it is known which pages there are
-        path = SITE / place_of(source)
-        top = f"<style>{STYLE}</style>{navigation(place_of(source))}"
-        before, body, after = re.split(r"(<body[^>]*>)", path.read_text("utf-8"), maxsplit=1)
-        path.write_text(before + body + top + after, "utf-8")
+    html = relinked((ROOT / EXPLORE).read_text("utf-8"), EXPLORE)
+    (SITE / EXPLORE).write_text(html, "utf-8")
 
 
 if __name__ == "__main__":

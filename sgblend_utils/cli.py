@@ -17,7 +17,7 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
-from sgblend_utils.errors import UserError, quiet
+from sgblend_utils.errors import UserError
 
 
 def seeds(text: str) -> list[int]:
@@ -169,8 +169,6 @@ def command(arguments: argparse.Namespace) -> None:
             if parent := os.environ.pop("SGBLEND_PARENT", ""):
                 threading.Thread(target=end_with, args=[int(parent)], daemon=True).start()
             one = config_of(arguments, arguments.activation, arguments.seed)
-            with quiet():  # TensorFlow's start-up messages
-                importlib.import_module("keras")
             path = runs.run(one, verbose=not arguments.quiet, devices=arguments.devices)
             scores = (record := runs.read_record(path))["metrics"]
             said = [text.format(**scores) for name, text in HEADLINES.items() if name in scores]

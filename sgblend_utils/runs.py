@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from sgblend_utils.config import SCHEMA, RunConfig
 from sgblend_utils.data import project_root, write_atomically
-from sgblend_utils.errors import UserError
+from sgblend_utils.errors import UserError, quiet
 
 STORE = "SGBLEND_RESULTS"  # environment variable
 TRIES = 3  # of a run whose process was killed
@@ -134,7 +134,8 @@ def run(config: RunConfig, *, root: Path | None = None, **options: Any) -> Path:
     with place.claim():
         if found := place.found():
             return found
-        from sgblend_utils.tasks.train import git_commit, train
+        with quiet():  # TensorFlow's start-up messages
+            from sgblend_utils.tasks.train import git_commit, train
 
         commit, checkpoint = git_commit(), place.folder / "checkpoint"
         place.fail("killed", commit)  # which it cannot write when it happens

@@ -28,16 +28,12 @@ class _Torch:
 
     abs, exp, reshape = torch.abs, torch.exp, torch.reshape
     sigmoid, where, zeros_like = torch.sigmoid, torch.where, torch.zeros_like
-    dtype = lambda x: str(x.dtype)[6:]  # noqa: E731
+    cast, dtype = lambda x, name: x.to(getattr(torch, name)), lambda x: str(x.dtype)[6:]
     fuses = lambda learned=(): torch.compiler.is_compiling()  # noqa: E731
     sum, sums_at_once = functools.partial(torch.sum, keepdim=True), True
 
     def erfc(x: Tensor) -> Tensor:  # which the same exporter has not got
         return 1.0 - torch.erf(x) if torch.jit.is_tracing() else torch.erfc(x)
-
-    def cast(x: Any, name: str) -> Any:
-        wanted = getattr(torch, name)
-        return x if x.dtype == wanted else x.to(wanted)  # the older exporter to ONNX knows no `to`
 
 
 def blended_gate(
@@ -80,7 +76,7 @@ class _Blend(torch.autograd.Function):
 def _in_blocks(gelu, x, *others) -> bool:
     plain = gelu in (None, "erf") and x.dtype in (torch.float32, torch.float64)
     # Not where the gradient is to be differentiated again, or a graph made of the operations.
-    graph = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_grad_enabled()
+    graph = torch.compiler.is_compiling() or torch.is_grad_enabled()
     return plain and not graph and x.device.type == "cpu" and all(t.numel() == 1 for t in others)
 
 

@@ -3,9 +3,6 @@
 import json
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
-
-import numpy as np
 
 from sgblend_utils.report.experiments import WORDS, Experiment
 from sgblend_utils.style import LABELS, PALETTE
@@ -30,14 +27,12 @@ def chosen(found: Sequence[Experiment]) -> list[Experiment]:
 
 def learned(experiment: Experiment) -> dict[str, dict[str, list[list[float]]]]:
     """Seed -> site -> α, β and γ (channels' mean), before training and after each epoch."""
-
-    def values(site: dict[str, Any]) -> list[float]:
-        return [round(float(np.mean(site[name])), 4) for name in PARAMETERS]
-
-    ours, out = experiment.frame.query("activation == @OURS"), {}
-    for seed, record in zip(ours["seed"], ours["record"], strict=True):
-        epochs = record["activation_parameters"]
-        out[str(seed)] = {site: [values(epoch[site]) for epoch in epochs] for site in epochs[0]}
+    table, out = experiment.parameters().query("activation == @OURS"), {}
+    for (seed, site), own in table.groupby(["seed", "site"], sort=False):
+        epochs = own.pivot(index="epoch", columns="parameter", values="value")[list(PARAMETERS)]
+        out.setdefault(str(seed), {})[site] = epochs.map(
+            lambda value: round(value, 4)
+        ).values.tolist()
     return out
 
 
