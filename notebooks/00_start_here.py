@@ -130,6 +130,7 @@ print(digest(front.effects(ledger, found)))
 
 # %%
 display(Markdown(to_markdown(front.task_table(ledger))))
+print(front.planned())
 
 # %% [markdown]
 # ## 4 · How to read a number

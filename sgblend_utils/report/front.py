@@ -13,7 +13,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from sgblend_utils import bench, stats, zoo
 from sgblend_utils.report import audit, claims
 from sgblend_utils.report.claims import NOT_RUN, VERDICTS
-from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment
+from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment, ranges
 from sgblend_utils.report.figures import OURS, finish
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
@@ -143,9 +143,18 @@ def section(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None
         points(ledger, found, root),
         f"![{headline(table)}](figures/forest.png)",
         to_markdown(task_table(ledger)),
+        f"Protocol sound where it does not say published; {planned()}.",
     ]
     out += [f"![{audit.HEADLINE}](figures/{one.name}.png)" for one in audit.complete(root)[:1]]
     return "\n\n".join([*out, advice(table)]) + "\n"
+
+
+def planned() -> str:
+    """Preset and seeds of every planned experiment."""
+    rows = pd.DataFrame(plan()["experiments"]).itertuples()
+    return "; ".join(
+        f"{place(row)}: preset {row.preset}, seeds {ranges(row.seeds)}" for row in rows
+    )
 
 
 def points(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None = None) -> str:
