@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
@@ -26,6 +27,7 @@ from zipfile import ZipFile
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from sgblend_utils import zoo
 from sgblend_utils.config import SCHEMA, RunConfig
 from sgblend_utils.data import project_root, write_atomically
 from sgblend_utils.errors import UserError, quiet
@@ -131,6 +133,10 @@ def run(config: RunConfig, *, root: Path | None = None, **options: Any) -> Path:
     if found := place.found():
         return found
     check_writable(place.record.parent)
+    more = {}
+    if config.settings.frozen_twin:
+        twin = learned(config, root)
+        options["fixed"], more["frozen_twin_of"] = twin["activation_parameters"][-1], twin["key"]
     with place.claim():
         if found := place.found():
             return found
@@ -144,7 +150,8 @@ def run(config: RunConfig, *, root: Path | None = None, **options: Any) -> Path:
             trained.model.save(place.folder / "model.keras")
             for name, content in trained.files.items():
                 write_atomically(place.folder / name, content)
-            write_record({"schema": SCHEMA, "key": place.key, **trained.record}, place.record)
+            record = {"schema": SCHEMA, "key": place.key, **more, **trained.record}
+            write_record(record, place.record)
         except KeyboardInterrupt:
             place.note.unlink()
             raise
@@ -154,6 +161,20 @@ def run(config: RunConfig, *, root: Path | None = None, **options: Any) -> Path:
         place.note.unlink()
         shutil.rmtree(checkpoint, ignore_errors=True)
     return place.record
+
+
+def learned(config: RunConfig, root: Path | None = None) -> dict[str, Any]:
+    """The record of the run of which `config` is the frozen twin."""
+    if "trainable_parameters" not in zoo.checked(config.activation)[0].options:
+        raise UserError(f"frozen_twin does not fit {config.activation}: it needs α, β or γ.")
+    overrides = {k: v for k, v in config.overrides.items() if k != "frozen_twin"}
+    place = Place(replace(config, overrides=overrides), root)
+    if found := place.found():
+        return read_record(found)
+    raise UserError(
+        f"A frozen twin needs the record of {place.name} with the same settings, which is not in "
+        "the store: perform that run first, without frozen_twin."
+    )
 
 
 def load_model(key: str) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import seaborn as sns
 
 from sgblend_utils.zoo import ZOO, label
 
-INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
+INK, MUTED, GRID, BAND = "#222222", "#6b6b6b", "#e3e3e3", "#efefef"
 PALETTE = {name: row.colour for name, row in ZOO.items()}
 LABELS = {name: row.label for name, row in ZOO.items()}
 _DASHES = (

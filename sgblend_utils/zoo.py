@@ -144,6 +144,8 @@ ZOO = {row.name: row for row in _ROWS}  # in the order of tables and palettes
 VARIANTS = {  # spec -> label
     "sgblend(gelu=sigmoid, parameterization=published)": "SG-Blend, as published",
     "sgblend(alpha_bounds=[0,1], beta_bounds=[0.1,10])": "SG-Blend, 0 ≤ α ≤ 1",
+    "sgblend(trainable_parameters=[])": "SG-Blend, fixed at the start",
+    "sgblend(trainable_parameters=[alpha,beta])": "SG-Blend, γ fixed",
 }
 
 

@@ -9,13 +9,17 @@ import keras
 import numpy as np
 import pytest
 
+from sgblend_utils import runs
 from sgblend_utils.config import RunConfig
+from sgblend_utils.errors import UserError
 from sgblend_utils.models.transformer import Transformer
+from sgblend_utils.probes import activation_parameters
 from sgblend_utils.tasks.callbacks import BestEpoch, CheckpointAverage, EpochLog, make_optimizer
 from sgblend_utils.tasks.train import Batches, train
 
 GIB = 2**30
 CPU = RunConfig("multi30k", preset="cpu").settings
+PUBLISHED = "sgblend(parameterization=published)"
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +296,33 @@ def test_the_backend_of_a_run_must_be_the_one_at_hand():
     other = "jax" if keras.backend.backend() != "jax" else "torch"
     with pytest.raises(UserError, match=f"KERAS_BACKEND={other}"):
         train(RunConfig("imdb", "relu", backend=other))
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_a_frozen_twin_keeps_what_the_other_run_learned(tmp_path):
+    """Of a run that learned nothing it is a repetition, number by number."""
+    small = {"max_samples": 96, "d_model": 8, "ff_dim": 12, "num_layers": 1, "length": 16}
+    twin, overrides = {"frozen_twin": True}, {**small, "epochs": 2}
+
+    def stored(activation, more):
+        config = {"overrides": overrides | more, "backend": keras.backend.backend()}
+        path = runs.run(RunConfig("imdb", activation, **config), root=tmp_path)
+        return json.loads(path.read_text())
+
+    with pytest.raises(UserError, match="perform that run first"):
+        stored("sgblend", twin)
+    learned, fixed = stored("sgblend", {}), stored("sgblend", twin)
+    end = learned["activation_parameters"][-1]
+    assert fixed["activation_parameters"] == [end] * 3
+    assert end != learned["activation_parameters"][0]
+    assert fixed["frozen_twin_of"] == learned["key"] != fixed["key"]
+    assert fixed["parameters"] == learned["parameters"] - 3 * len(end)
+    model = keras.saving.load_model(tmp_path / "models" / fixed["key"] / "model.keras")
+    assert activation_parameters(model.activation_sites()) == end
+
+    still, again = (stored("sgblend(trainable_parameters=[])", more) for more in ({}, twin))
+    assert again["metrics"] == still["metrics"]
+    for activation, said in (("gelu", "it needs"), (PUBLISHED, "free")):
+        stored(activation, {})
+        with pytest.raises(UserError, match=said):
+            stored(activation, twin)

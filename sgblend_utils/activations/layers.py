@@ -153,6 +153,15 @@ class LearnableActivation(keras.layers.Layer):
             self.build(())
         return {name: ops.convert_to_numpy(t) for name, t in self._tensors().items()}
 
+    def fix(self, values):
+        """Hold the parameters at these effective `values`; before the model is compiled."""
+        if self.published:
+            raise UserError('Parameters can be fixed with parameterization="free" only.')
+        for name, value in values.items():
+            getattr(self, f"_{name}").assign(value)
+            getattr(self, f"_{name}").trainable = False
+        self.trainable_parameters = ()
+
     def call(self, inputs):
         x = ops.convert_to_tensor(inputs)
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sgblend_utils import bench
 from sgblend_utils.data import atomic_write, project_root, write_atomically
 from sgblend_utils.errors import UserError
-from sgblend_utils.report import audit, claims, explore, figures, front, tables
+from sgblend_utils.report import ablations, audit, claims, explore, figures, front, tables
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
@@ -49,6 +49,12 @@ def products(
         yield "overhead", "`sgblend bench step`", (steps, text, line)
     if found:
         yield "forest", "all planned runs", front.figure_forest(ledger, found)
+    table = ablations.contrasts(found)
+    if (table["verdict"] != claims.NOT_RUN).any():
+        source = "the arms in data/ablations.toml"
+        yield "ablations", source, ablations.figure_ablations(table)
+        text, line = ablations.contrasts_text(table), "Rules: data/ablations.toml"
+        yield "ablations", source, (table, text, line)
     rules = claims.rules().replace("\n", " ")
     yield "claims", "all of the above", (ledger, claims.ledger_text(ledger), rules)
 

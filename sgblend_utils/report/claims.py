@@ -47,7 +47,11 @@ def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> p
     """A row per claim, whatever the store holds; its family are all of them."""
     claims = claims_list() if claims is None else claims
     rows = [claim | examine(claim, found) for claim in claims.to_dict("records")]
-    table = pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS])
+    return decided(pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS]))
+
+
+def decided(table: pd.DataFrame) -> pd.DataFrame:
+    """P values corrected for all rows, and a verdict for each that has none yet."""
     for column in ("p", "p_equivalent"):
         table[column] = stats.holm(table[column]) + 0 * table[column]  # nan stays nan
     for at, row in table[table["verdict"].isna()].iterrows():

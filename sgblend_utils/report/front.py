@@ -17,9 +17,8 @@ from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experimen
 from sgblend_utils.report.figures import OURS, finish
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
-from sgblend_utils.style import INK, MUTED, set_style
+from sgblend_utils.style import BAND, INK, MUTED, set_style
 
-BAND = "#efefef"
 LOOKS = {OURS: ("o", "#D55E00"), "published": ("s", "#0072B2"), "bounds": ("D", "#CC79A7")}
 
 

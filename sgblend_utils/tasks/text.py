@@ -30,6 +30,7 @@ class TextSettings(c.Settings):
     weight_decay: float = c.number(0.0)
     clip: float = c.number(0.0)  # global gradient norm; 0: none
     patience: int = c.count(2)  # epochs, where training stops early
+    frozen_twin: bool = c.flag(False)  # α, β, γ are fixed where the same run without this ended
 
     word_tokens: bool = c.switch("Lower-cased words, counted on held-out text too.")
     front_truncation: bool = c.switch("What is too long loses its beginning, marks included.")

@@ -9,6 +9,7 @@ import resource
 import statistics
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -71,13 +72,19 @@ class Batches(keras.utils.PyDataset):
 
 
 def train(
-    config: RunConfig, *, verbose: bool = False, checkpoint: Path | None = None, devices: int = 1
+    config: RunConfig,
+    *,
+    verbose: bool = False,
+    checkpoint: Path | None = None,
+    devices: int = 1,
+    fixed: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Trained:
     """Perform the run that `config` describes; its backend must be the one Keras runs on.
 
     A stopped run goes on from the state after its last epoch, in the directory `checkpoint`.  Each
-    batch is divided among `devices` accelerators.  A UserError says which data are missing, that
-    the loss is not a number, or that the checkpoint cannot be used.
+    batch is divided among `devices` accelerators.  `fixed` has the parameters of sites, by name,
+    that are not learned.  A UserError says which data are missing, that the loss is not a number,
+    or that the checkpoint cannot be used.
     """
     prepare_backend()
     began, commit = time.perf_counter(), git_commit()
@@ -92,8 +99,16 @@ def train(
     data = task.load(config)
     steps = settings.epochs * len(data.train)
     batches = Batches(data.train, devices)
-    with data_parallel(devices):
+
+    def build() -> keras.Model:
         model = task.build(config, data)
+        for name, values in (fixed or {}).items():
+            layer = task.sites(model)[name][0]
+            getattr(layer, "layer", layer).fix(values)  # of a shared layer's `Site`, that
+        return model
+
+    with data_parallel(devices):
+        model = build()
         task.compile(config, model, steps)
         log = EpochLog(settings)
         trajectory = ParameterTrajectory(task.sites(model))
@@ -116,8 +131,7 @@ def train(
                 verbose=2 if verbose else 0,
             )
     if devices > 1:  # evaluation is one device's work
-        weights = model.get_weights()
-        model = task.build(config, data)
+        weights, model = model.get_weights(), build()
         model.set_weights(weights)
         task.compile(config, model, steps)
     metrics = task.evaluate(config, model, data, log, keeper)

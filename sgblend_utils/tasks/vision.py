@@ -40,6 +40,7 @@ class VisionSettings(Settings):
     weight_decay: float = c.number(0.0)  # of kernels; for sgd in the literature's coupled form
     ema: float = c.share(0.0)  # momentum of a running mean of the weights; 0: none
     precision: str = c.one_of("float32", "mixed_bfloat16", "mixed_float16")
+    frozen_twin: bool = c.flag(False)  # α, β, γ are fixed where the same run without this ended
 
 
 class Vision(Task):

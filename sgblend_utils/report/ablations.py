@@ -1,0 +1,108 @@
+"""What SG-Blend's effect is made of: the contrasts of `data/ablations.toml`, and their figure."""
+
+import functools
+import textwrap
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sgblend_utils import stats, zoo
+from sgblend_utils.report.claims import NOT_RUN, decided
+from sgblend_utils.report.experiments import BY_NAME, WORDS, Experiment
+from sgblend_utils.report.figures import finish
+from sgblend_utils.report.plan import plan, planned_file
+from sgblend_utils.report.tables import interval, number
+from sgblend_utils.style import BAND, INK, MUTED, set_style
+
+TWIN = ", frozen twin"
+
+
+@functools.cache
+def planned() -> dict[str, Any]:
+    """`data/ablations.toml`: seeds of each task, and contrasts of two arms each."""
+    return tomllib.loads(planned_file("ablations.toml").decode())
+
+
+def arms(found: Sequence[Experiment], task: str, names: set[str]) -> pd.DataFrame:
+    """The planned runs of some arms, a row each; a frozen twin's `activation` says so."""
+    frames = [pd.DataFrame(columns=["activation", "seed"])]
+    for one in found:
+        same = (one.task, one.protocol, one.preset) == (task, "sound", "cpu")
+        if same and one.overrides in ({}, {"frozen_twin": True}):
+            arm = one.frame["activation"] + (TWIN if one.overrides else "")
+            frames.append(one.frame.assign(activation=arm))
+    frame = pd.concat(frames, ignore_index=True)
+    chosen = frame["activation"].isin(names) & frame["seed"].isin(planned()["seeds"][task])
+    return frame[chosen]
+
+
+def contrasts(found: Sequence[Experiment]) -> pd.DataFrame:
+    """A row per contrast, arm - baseline: `difference`, `low`, `high`, corrected p, `verdict`.
+
+    A task without all of its runs has no differences: `runs` of `planned` are there.
+    """
+    metric, rows = planned()["metric"], []
+    margin, better = plan()["margins"][metric]["value"], BY_NAME[metric].better
+    for task, own in pd.DataFrame(planned()["contrasts"]).groupby("task", sort=False):
+        names = {*own["arm"], *own["baseline"]}
+        frame, count = arms(found, task, names), len(names) * len(planned()["seeds"][task])
+        for row in own.to_dict("records"):
+            row |= {"runs": len(frame), "planned": count, "side": better}
+            if len(frame) == count:
+                one = stats.estimates(frame, metric, row["baseline"])[0][row["arm"]]
+                row |= {"difference": one.difference, "p": one.p()}
+                row |= dict(zip(("low", "high"), one.interval(), strict=True))
+                row["p_equivalent"] = one.p_equivalent(margin)
+            rows.append(row)
+    columns = ["task", "question", "arm", "baseline", "runs", "planned", "side", "difference"]
+    table = pd.DataFrame(rows).reindex(columns=[*columns, "low", "high", "p", "p_equivalent"])
+    missing = table["difference"].isna()
+    return decided(table.assign(verdict=missing.map({True: NOT_RUN, False: None})))
+
+
+def arm_label(name: str) -> str:
+    spec, twin, _ = name.partition(TWIN)
+    return zoo.label(spec) + twin
+
+
+def contrasts_text(table: pd.DataFrame) -> pd.DataFrame:
+    digits, rows = BY_NAME[planned()["metric"]].digits, []
+    for row in table.itertuples():
+        cells = [WORDS[row.task], row.question, arm_label(row.arm), arm_label(row.baseline)]
+        cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
+        rows.append([*cells, f"{row.runs} of {row.planned}", f"**{row.verdict}**"])
+    names = ["task", "what is compared", "arm", "minus", "difference (nats)", "95 % interval"]
+    return pd.DataFrame(rows, columns=[*names, "runs", "verdict"])
+
+
+def figure_ablations(table: pd.DataFrame) -> Figure:
+    """The contrasts as a forest plot in nats, with the plan's margin as a band."""
+    set_style()
+    counts = table["verdict"].value_counts()
+    # Of a task that has not run there is one line.
+    table = table[(table["verdict"] != NOT_RUN) | ~table.duplicated(["task", "verdict"])]
+    figure, axes = plt.subplots(figsize=(10, 1.7 + 0.62 * len(table)))
+    margin = plan()["margins"][planned()["metric"]]["value"]
+    axes.axvspan(-margin, margin, color=BAND, zorder=0)
+    axes.axvline(0, color=MUTED, linewidth=1)
+    for y, row in enumerate(table.itertuples()):
+        if row.verdict == NOT_RUN:
+            look = {"ha": "center", "va": "center", "backgroundcolor": BAND, "color": MUTED}
+            axes.text(0, y, f"not run ({row.runs} of {row.planned} runs)", **look)
+            continue
+        clear = row.verdict in ("gain", "loss")
+        axes.hlines(y, row.low, row.high, INK, linewidth=2.4)
+        axes.plot(row.difference, y, "o", markersize=8, mec=INK, mfc=INK if clear else "white")
+    shown = table["question"].where(table["verdict"] != NOT_RUN, "all contrasts")
+    names = table["task"].map(WORDS) + ": " + shown
+    axes.set_yticks(range(len(table)), [textwrap.fill(name, 44) for name in names])
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.set_xlabel("← arm better       difference in cross-entropy (nats)       baseline better →")
+    axes.grid(False, axis="y")
+    title = "One thing changed at a time: " + ", ".join(f"{n} {v}" for v, n in counts.items())
+    note = "bars: 95 % interval; filled: differs from zero after correction; grey: below the margin"
+    return finish(figure, title, note)
