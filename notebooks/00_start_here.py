@@ -170,10 +170,9 @@ print(front.planned())
 # | [05 · Training a translator](05_wmt14_training.ipynb) | the sound protocol piece by piece, a model trained live, the runs on real data |
 # | [06 · Sentiment](06_sentiment.ipynb) | what padding and truncation do to a review, a rule learned live, IMDB, and SG-Blend inside a trained model |
 # | [07 · Training an image classifier](07_vision_training.ipynb) | residual networks, augmentation, CIFAR-10, calibration and robustness measured |
+# | [08 · What the effect is made of](08_ablations.ipynb) | which part of SG-Blend can do what, where sites end, one thing changed at a time |
 # | [09 · What SG-Blend costs](09_overhead.ipynb) | an activation, a training step, memory, beside plain PyTorch and CTranslate2 |
 # | [10 · Tables and figures](10_tables_and_figures.ipynb) | every result, the ledger of claims, and the command behind each |
-#
-# Number 08 is kept for ablations.
 #
 # ## 6 · Reproduce it
 #

@@ -745,4 +745,4 @@ print(f"records of the paper's networks: {stored or 'none yet'}")
 #
 # ---
 # Previous: [06 · Sentiment](06_sentiment.ipynb) · Next:
-# [09 · What SG-Blend costs](09_overhead.ipynb)
+# [08 · What the effect is made of](08_ablations.ipynb)

@@ -390,5 +390,5 @@ show(pd.DataFrame(verdict, columns=["at most", "wanted", "reached", ""]))
 # </details>
 #
 # ---
-# Previous: [07 · Training an image classifier](07_vision_training.ipynb) · Next:
+# Previous: [08 · What the effect is made of](08_ablations.ipynb) · Next:
 # [10 · Tables and figures](10_tables_and_figures.ipynb)

@@ -1,0 +1,313 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08 · What the effect is made of
+#
+# **Claim of this notebook.** "SG-Blend against GELU" changes several things at once: the shape at the start, what it can become,
+# two learned parameters that act and one that cannot, and the published code's own limits on them. An ablation
+# changes one thing at a time. Part of it needs no training: how far each arm *can* move from GELU follows from the
+# formula. How far it *does* move, and whether it moves to the same place in every seed, is in the stored runs. What
+# that is worth in cross-entropy takes runs of each arm, whose list was committed before the first of them
+# ([data/ablations.toml](../data/ablations.toml)).
+#
+# An **arm** is one form of the activation. A **site** is a place in a network where an activation acts.
+#
+# *You will learn* which part of SG-Blend can do what, how to compare learned functions instead of learned numbers, and how an
+# ablation is planned so that its answer does not depend on a look at the results.
+#
+# *Needs* the records that are committed with the project; nothing is trained. *Takes* a few seconds.
+
+# %%
+from sgblend_utils.notebook import setup
+
+setup()
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown, display
+
+from sgblend_utils import theory
+from sgblend_utils.report import ablations, digest, experiments
+from sgblend_utils.report.claims import judged
+from sgblend_utils.report.experiments import WORDS
+from sgblend_utils.report.plan import entry_of
+from sgblend_utils.report.tables import number, to_markdown
+from sgblend_utils.style import MUTED, PALETTE
+from sgblend_utils.zoo import make_activation
+
+plt.rcParams["figure.dpi"] = 80
+found = experiments()
+
+# %% [markdown]
+# ## 1 · The arms
+#
+# $$f(x) = \alpha\,\bigl[x\,\sigma(\beta x) - \gamma\bigr] + (1-\alpha)\,x\,\Phi(x)$$
+#
+# Each arm below is a spec that `sgblend run --activation` takes. The table asks the layers themselves what they learn.
+
+# %%
+ARMS = {
+    "gelu": "the reference",
+    "sgblend": "α, β, γ learned without limits",
+    "sgblend(trainable_parameters=[])": "half SiLU, half GELU, for good",
+    "sgblend(trainable_parameters=[alpha,beta])": "no shift",
+    "sgblend(alpha_bounds=[0,1], beta_bounds=[0.1,10])": "always a mean of a Swish and GELU",
+    "sgblend(gelu=sigmoid, parameterization=published)": "α within [0.27, 0.73], rough GELU",
+    "silu": "α = 1, β = 1",
+    "sswish": "α = 1",
+    "xgelu": "GELU's gate widened by one learned factor",
+}
+rows = []
+for spec, what in ARMS.items():
+    layer = make_activation(spec)
+    layer.build((None, 8))
+    learned = sum(int(np.prod(v.shape)) for v in layer.trainable_variables)
+    rows.append((ablations.arm_label(spec), learned, what, f"`{spec}`"))
+table = pd.DataFrame(rows, columns=["arm", "learned numbers a site", "what it is", "spec"])
+display(Markdown(to_markdown(table)))
+
+# %% [markdown]
+# One more arm, the **frozen twin**, separates the learned shape from the learning: a run whose α, β and γ are fixed, from the
+# first step, at the values where the run with the same seed ended (`--set frozen_twin=true`).
+#
+# ## 2 · What each part can do
+#
+# **γ can do nothing that a bias cannot.** It enters as the constant −αγ, and the next layer's bias absorbs any constant:
+
+# %%
+x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+dense = keras.layers.Dense(8, bias_initializer="glorot_uniform")
+dense.build((None, 16))
+alpha, shift = 0.5, 0.7
+with_shift = dense(make_activation("sgblend", alpha=alpha, gamma=shift)(x))
+kernel, bias = dense.get_weights()
+dense.set_weights([kernel, bias - alpha * shift * kernel.sum(axis=0)])
+without = dense(make_activation("sgblend", alpha=alpha)(x))
+gap = np.abs(keras.ops.convert_to_numpy(with_shift - without)).max()
+print(f"γ = {shift} against γ = 0 and another bias: outputs differ by less than 1e-5: {gap < 1e-5}")
+
+# %%
+assert gap < 1e-5
+
+# %% [markdown]
+# What γ may change is the path of training, since it has a gradient of its own.
+#
+# **α and β move along one curve.** Up to a constant, the difference from GELU is $\alpha\,[x\,\sigma(\beta x) - x\,\Phi(x)]$.
+# So for inputs from a standard normal distribution its root mean square, the *distance from GELU*, is
+#
+# $$d(\alpha, \beta) = |\alpha|\; s(\beta), \qquad s(\beta) = \operatorname{sd}\bigl[x\,\sigma(\beta x) - x\,\Phi(x)\bigr].$$
+#
+# $s$ nearly vanishes at β ≈ 1.7, where the Swish is nearly GELU; there α has no effect. At α = 0 β has none. A site can be close to GELU in two
+# ways, and the numbers α and β alone do not show how close it is.
+
+# %%
+nodes, weights = theory.gaussian_rule()
+GELU = theory.closed_form("gelu")(nodes)
+
+
+def spread(values):
+    """Standard deviation of functions given at the nodes, in the last axis."""
+    mean = (weights * values).sum(axis=-1, keepdims=True)
+    return np.sqrt((weights * (values - mean) ** 2).sum(axis=-1))
+
+
+def functions(alphas, betas):
+    """SG-Blend without its constant, a row for each pair."""
+    gate = 1 / (1 + np.exp(-np.multiply.outer(betas, nodes)))
+    return np.multiply.outer(alphas, nodes) * gate + np.multiply.outer(1 - alphas, GELU)
+
+
+betas = np.geomspace(0.1, 10, 401)
+s = spread(functions(np.ones_like(betas), betas) - GELU)
+nearest = betas[s.argmin()]
+limits = {"as published": 0.7311 * s.max(), "0 ≤ α ≤ 1": s.max()}
+print(f"s is smallest, {s.min():.4f}, at β = {nearest:.2f}; s(1) = {np.interp(1, betas, s):.4f}")
+for name, most in limits.items():
+    print(f"{name}, β from 0.1 to 10: at most {most:.3f} from GELU")
+
+# %%
+silu = spread(theory.closed_form("silu")(nodes) - GELU)
+assert np.isclose(np.interp(1, betas, s), silu, rtol=1e-3) and abs(nearest - 1.702) < 0.1
+pair = spread(functions(np.array([-0.3, 0.6]), np.array([0.8, 3.0])) - GELU)
+assert np.allclose(pair, [0.3, 0.6] * np.interp([0.8, 3.0], betas, s), rtol=1e-3)
+
+# %% [markdown]
+# ## 3 · Where the sites of the stored runs ended
+#
+# Each dot is one site of one run of the free arm, with the seeds that the plan uses. Contours are distances from GELU; the grey
+# band is the part of the map where f is a mean of a Swish and GELU (0 ≤ α ≤ 1).
+
+
+# %%
+def learned(task):
+    """α and β of every site at the end of the free arm's runs, if all planned runs are there."""
+    entry = entry_of(task, "sound")
+    frame = judged(found, entry)
+    if len(frame) < len(entry["activations"]) * len(entry["seeds"]):
+        return None
+    own = frame.loc[frame["activation"] == "sgblend", ["seed", "record"]]
+    rows = [
+        (seed, site, values["alpha"], values["beta"])
+        for seed, record in own.to_numpy()
+        for site, values in record["activation_parameters"][-1].items()
+    ]
+    return pd.DataFrame(rows, columns=["seed", "site", "alpha", "beta"])
+
+
+tasks = ("wmt14", "multi30k", "imdb", "imdb_bert", "cifar10")
+ends = {task: rows for task in tasks if (rows := learned(task)) is not None}
+for task, rows in ends.items():
+    counts = f"{rows['site'].nunique()} sites, {rows['seed'].nunique()} seeds"
+    print(f"{WORDS[task]}: {counts}", digest(rows))
+
+# %%
+figure, axes = plt.subplots(figsize=(9, 4.6))
+every = pd.concat(ends.values())
+low, high = min(-0.1, every["alpha"].min() - 0.1), max(1.1, every["alpha"].max() + 0.1)
+alphas, levels, near = np.linspace(low, high, 201), [0.01, 0.02, 0.05, 0.1], betas >= 0.2
+height = np.abs(alphas)[:, None] * s[near]
+axes.set(xscale="log", xlim=(0.2, 10), xlabel="β", ylabel="α")
+lines = axes.contour(betas[near], alphas, height, levels, colors=MUTED, linewidths=1)
+axes.clabel(lines, fontsize=9)
+axes.axhspan(0, 1, color="#efefef", zorder=0)
+looks = zip(ends.items(), ("o", "s", "^", "D", "P"), list(PALETTE.values()), strict=False)
+for (task, rows), marker, colour in looks:
+    look = {"s": 42, "marker": marker, "color": colour, "edgecolor": "white", "zorder": 3}
+    axes.scatter(rows["beta"], rows["alpha"], label=WORDS[task], **look)
+axes.plot(1, 0.5, "k+", markersize=12, markeredgewidth=2, label="start")
+axes.set_xticks([0.2, 0.5, 1, 2, 5, 10], ["0.2", "0.5", "1", "2", "5", "10"])
+reached = np.abs(every["alpha"]) * np.interp(every["beta"], betas, s)
+axes.set_title(f"Sites end {reached.min():.3f} to {reached.max():.3f} from GELU; SiLU: {silu:.3f}")
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
+
+# %% [markdown]
+# Is a learned shape a property of the site, or of the seed? α and β cannot say, since different pairs are nearly the same function.
+# So learned *functions* are compared, by the same distance: root mean square over standard normal inputs, up to a constant.
+
+# %%
+rows = []
+for task, one in ends.items():
+    shapes = functions(one["alpha"].to_numpy(), one["beta"].to_numpy())
+    apart = spread(shapes[:, None] - shapes[None])
+    same_site = np.equal.outer(one["site"].to_numpy(), one["site"].to_numpy())
+    same_seed = np.equal.outer(one["seed"].to_numpy(), one["seed"].to_numpy())
+    start = functions(np.array([0.5]), np.array([1.0]))
+    cells = [spread(shapes - start).mean(), spread(shapes - GELU).mean()]
+    pairs = (same_site & ~same_seed, same_seed & ~same_site)
+    cells += [apart[chosen].mean() if chosen.any() else np.nan for chosen in pairs]
+    rows.append([WORDS[task], *(number(value, 3) for value in cells)])
+names = ["task", "from the start", "from GELU", "one site, two seeds", "one seed, two sites"]
+display(Markdown(to_markdown(pd.DataFrame(rows, columns=names))))
+
+# %% [markdown]
+# On WMT14 a site moves 0.018 on average, more than a quarter of the distance between SiLU and GELU (0.065), and in every seed to the same
+# function within 0.001: what is learned there belongs to the site and the data. It leads towards GELU, from 0.032 at the start to 0.014. On
+# IMDB two seeds differ at one site (0.017) nearly as much as the sites have moved (0.023), so a large part of the
+# learned shape is chance; in the BERT-style encoder, with its single site, more than it has moved. A shape that is
+# learned reliably need not be a better one: WMT14 is where SG-Blend's cross-entropy is *higher* than GELU's
+# ([notebook 10](10_tables_and_figures.ipynb)).
+#
+# ## 4 · What each part is worth
+#
+# Two arms that differ in one thing, in cross-entropy on held-out data, paired by seed. The standard deviation comes from all arms of
+# a task that are named here (so an interval may differ a little from that of the ledger, which pools over the plan's
+# activations), verdicts are those of [notebook 10](10_tables_and_figures.ipynb), and Holm's correction is over
+# all contrasts of the list, run or not. This is exploratory: no row of the ledger depends on it.
+
+# %%
+table = ablations.contrasts(found)
+display(Markdown(to_markdown(ablations.contrasts_text(table))))
+
+# %%
+display(ablations.figure_ablations(table))
+plt.close("all")
+
+# %%
+known = table.dropna(subset="difference")
+assert (known["runs"] == known["planned"]).all()
+assert (known["low"] < known["difference"]).all() and (known["difference"] < known["high"]).all()
+
+# %% [markdown]
+# On IMDB the two ends of the blend, SiLU and GELU, do not differ by anything that matters, so there is little to gain by
+# being nearer to one of them; whether the published limits on α and β help or harm there, these runs do not decide. WMT14 and CIFAR-10 have no
+# answer yet: seven and three contrasts wait for their runs.
+#
+# The arms that are missing run with
+#
+# ```
+# sgblend sweep wmt14 --preset cpu --seeds 3-7 --workers 2 --activations \
+#   "sgblend(trainable_parameters=[]),sgblend(trainable_parameters=[alpha,beta]),sgblend(gelu=sigmoid, parameterization=published),silu,xgelu"
+# sgblend sweep wmt14 --preset cpu --seeds 3-7 --workers 2 --activations sgblend --set frozen_twin=true
+# ```
+#
+# ## What was found
+#
+# * **γ** cannot change what a network computes that a bias could not.
+# * **α and β** together move the function along one curve: its distance from GELU is |α| s(β). As published (α within
+#   [0.27, 0.73]) the layer can be at most 0.20 from GELU, on standard normal inputs; SiLU is at 0.065.
+# * **What is learned** is the same function in every seed on WMT14 (within 0.001, after a way of 0.018), and to a large part
+#   chance on IMDB. On WMT14 it leads from the start towards GELU.
+# * **What it is worth.** On IMDB, SiLU and GELU themselves show no relevant difference. All other contrasts
+#   are undecided or not run.
+#
+# **References.** Sarkar, Gala, Tripathi 2025, *SG-Blend* (eq. for f, α and its clipping) · Hendrycks & Gimpel 2016, *Gaussian error linear units* ·
+# Ramachandran, Zoph, Le 2017, *Searching for activation functions* (Swish with β learned) · Huang 2024, *Expanded gating ranges improve
+# activation functions* (xGELU), arXiv 2405.20768 · Holm 1979, *A simple sequentially rejective multiple test procedure*
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Show that SG-Blend with γ = 0 and xGELU have the same odd part, x/2, whatever they learn. What is left for learning?
+#
+# <details><summary>Solution 1</summary>
+#
+# σ(βx) + σ(−βx) = 1 and Φ(x) + Φ(−x) = 1, so (f(x) − f(−x))/2 = x/2. Only the even part is learned: SG-Blend bends it,
+# xGELU scales it.
+#
+# ```python
+# import numpy as np
+#
+# from sgblend_utils.theory import closed_form
+#
+# x = np.linspace(0, 5, 101)
+# gelu = closed_form("gelu")
+# blend = closed_form("sgblend", alpha=-0.8, beta=2.5, gamma=0.0)
+# wider = lambda x: 1.6 * gelu(x) - 0.3 * x  # x (Φ(x) (1 + 2e) - e), e = 0.3
+# for f in (blend, wider):
+#     assert np.allclose((f(x) - f(-x)) / 2, x / 2)
+# even = lambda f: (f(x) + f(-x)) / 2
+# assert np.allclose(even(wider), 1.6 * even(gelu))
+# ```
+#
+# </details>
+#
+# 2. A contrast has a paired standard deviation of 0.006 nats. How many seeds find a difference of 0.01 nats, or exclude one, with 80 % power?
+#
+# <details><summary>Solution 2</summary>
+#
+# ```python
+# from sgblend_utils.stats import seeds_needed
+#
+# assert seeds_needed(0.01, 0.006) == 6
+# ```
+#
+# </details>
+#
+# ---
+# Previous: [07 · Training an image classifier](07_vision_training.ipynb) · Next:
+# [09 · What SG-Blend costs](09_overhead.ipynb)
