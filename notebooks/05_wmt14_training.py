@@ -127,6 +127,20 @@ print({label: float(round(1 - target.sum() / padded.sum(), 2)) for label, padded
 # %% [markdown]
 # ## 3 · The masks, checked by perturbation
 #
+# The model, with its activation sites marked ●. Encoder and decoder have two blocks each, so there are four sites,
+# `encoder_0` to `decoder_1`.
+#
+# ```text
+#  source                                 target, one place to the right
+#     │ embedding + position                  │ embedding + position
+#  ┌──┴─ encoder block ───────────┐        ┌──┴─ decoder block ───────────────────┐
+#  │  x + attention(norm(x))      │        │  x + causal attention(norm(x))       │
+#  │  x + W₂ ● (W₁ norm(x))       │        │  x + attention(norm(x), encoder)     │
+#  └──┬───────────────────────────┘        │  x + W₂ ● (W₁ norm(x))               │
+#     │ norm                               └──┬───────────────────────────────────┘
+#     └───── to each decoder block            │ norm, softmax over subwords
+# ```
+#
 # A translation model is trained to predict word $t$ of the target from the source and from the words
 # before $t$. Whatever lets it see word $t$ or anything after it makes the training loss, and the
 # accuracy under teacher forcing, meaningless. [Notebook 04](04_wmt14_data_and_protocol.ipynb) shows the

@@ -171,6 +171,21 @@ assert max(moved["and a padding mask"], moved["sound encoder"]) < 1e-4
 #
 # ## 4 · Training, live
 #
+# The model, with its activation sites marked ●: `block_0`, and `head` behind the average. The BERT-style model reads its answer
+# from the first position instead, without a head, and so has the first site alone.
+#
+# ```text
+#  subwords
+#     │ embedding + position
+#  ┌──┴─ encoder block ───────────┐
+#  │  x + attention(norm(x))      │
+#  │  x + W₂ ● (W₁ norm(x))       │
+#  └──┬───────────────────────────┘
+#     │ norm, mean over the words (padding left out)
+#     │ dense, ●
+#     │ dense: logit of a positive review
+# ```
+#
 # The sound encoder: subwords learned on training reviews alone, pre-norm blocks, padding masks
 # everywhere, an average over real positions, an activation layer of its own at every site. The weights
 # are those of the epoch with the lowest *validation* cross-entropy; the test reviews are evaluated once,

@@ -156,6 +156,19 @@ print("equal for equal seed and epoch, different in the next epoch")
 #
 # A *site* is a place in a network where an activation acts. Every site has an activation layer of its
 # own, so that a learned activation may become one function in the first stage and another in the last.
+# Marked ● here, seven of them in `resnet8`:
+#
+# ```text
+#  image ── 3 × 3 convolution, norm, ●
+#     │
+#  ┌──┴─ block ─────────────────────────────────────────────────┐
+#  │  x ── 3 × 3 convolution, norm, ● ── 3 × 3, norm ── + ── ●  │
+#  │  └──────────────────── shortcut ───────────────────┘       │
+#  └──┬─────────────────────────────────────────────────────────┘
+#     │ three stages of n blocks; the first block of the second and the third halves the resolution
+#     │
+#  mean over positions ── dense, softmax
+# ```
 
 
 # %%
