@@ -139,8 +139,8 @@ print(front.planned())
 #   test set that nothing is selected on, free-running decoding scored by sacreBLEU. `published`:
 #   follows the paper's code, in which the decoder sees the answer and padding is scored, so that its numbers can
 #   be understood ([notebook 04](04_wmt14_data_and_protocol.ipynb) takes it apart, [06](06_sentiment.ipynb) that of
-#   the sentiment task; no vision code was published). A number of one protocol is never
-#   compared with a number of the other.
+#   the sentiment task; no vision code was published). Scores of the two protocols are never compared; the
+#   ledger asks whether a difference as large as the printed one also appears under the sound protocol.
 # * **Preset.** `cpu`: real data, at most a quarter of an hour on two cores. `paper` and `full`: the
 #   paper's sizes and all of WMT14, for a GPU; no records of them yet. `mini`: small bundled data,
 #   on which the notebooks train live; its numbers are never results.

@@ -31,8 +31,7 @@
 # *You will learn* why SG-Blend is $x/2$ plus an even function, which of its three numbers matter, and how to let a computer
 # algebra system and a numerical check hold every step of a derivation.
 #
-# *Needs* nothing but the package: no data, no training. *Takes* half a minute. Every statement
-# in the text is asserted, symbolically where SymPy can and numerically elsewhere, by the cell that
+# *Needs* nothing but the package: no data, no training. *Takes* half a minute. Every mathematical statement in the text is asserted, symbolically where SymPy can and numerically elsewhere, by the cell that
 # follows it.
 
 # %%
@@ -349,7 +348,7 @@ print("f″(0) =", sp.simplify(bend.subs(x, 0)))
 
 # %% [markdown]
 # The layer computes $f'$ and the parameter derivatives by these formulas, from $x$ and the parameters
-# alone. Automatic differentiation would store half a dozen arrays of the size of $x$ on the way forward;
+# alone. Automatic differentiation would store four to eight arrays of the size of $x$ on the way forward;
 # here they are computed again on the way back. Does the layer's gradient say the same as the formulas? A
 # step of plain gradient descent with rate 1 on the mean output moves each parameter by exactly its
 # derivative, averaged over the inputs; a bias in front of the layer moves by the average of $f'$.
@@ -484,7 +483,7 @@ plt.show()
 # $$f'(x) \;\sim\; \alpha\,(1 + \beta x)\,e^{\beta x}, \qquad x \to -\infty .$$
 #
 # At $x=-6$ GELU's slope is below $10^{-7}$ in size, SG-Blend's is about $-0.006$. A unit whose inputs have
-# drifted to the left can still be called back by the gradient. This is what the logistic half adds to
+# drifted to the left still receives a gradient. This is what the logistic half adds to
 # GELU; SiLU has more of it. (In the figure, the spikes that point down mark the minimum of each function,
 # where the slope changes sign.)
 
@@ -713,9 +712,9 @@ else:
 #   depth of the dip varies thirteenfold; the left tail is exponential for every $\alpha > 0$ where GELU's is
 #   Gaussian.
 # * With the sigmoid form of GELU, SG-Blend is a blend of two Swishes. The published parameterization
-#   keeps $\alpha$ within [0.269, 0.731] and starts every other run with an inverted Swish.
+#   keeps $\alpha$ within [0.269, 0.731] and starts about half of all runs with an inverted Swish.
 #
-# So two numbers, $\alpha$ and $\beta$, change one even curve a little. Two questions follow. What does that
+# So two numbers, $\alpha$ and $\beta$, change one even curve. Two questions follow. What does that
 # change do to gradients in a *deep* network? And can data tell $\alpha$ from $\beta$ at all? The next
 # notebook answers both.
 

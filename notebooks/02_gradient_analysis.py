@@ -17,15 +17,15 @@
 #
 # **Where we are.** [Notebook 01](01_activation_derivation.ipynb) found that SG-Blend is
 # $f(x) = x/2 + e(x)$ with an even function $e$, that $\gamma$ is a constant which the next layer absorbs,
-# and that $\alpha$ and $\beta$ change the one even curve a little. A small change of slope is raised to a high power
+# and that $\alpha$ and $\beta$ change the one even curve. A small change of slope is raised to a high power
 # by a deep network, so two questions remain: **do gradients travel better through SG-Blend than through
 # GELU or Swish, and can training tell $\alpha$ from $\beta$?**
 #
 # **Claim of this notebook.** In a deep network at initialisation, one number per activation decides
 # whether gradients survive: $E[f'^2]$, the mean squared slope over Gaussian inputs. For the smooth
 # functions of the family it goes from ¼ for small inputs to ½ for large ones, SG-Blend's lies between
-# those of its parents, and the weight scale that keeps gradients alive follows from it without any
-# experiment. During training a matrix matters as well: how differently $\alpha$, $\beta$ and $\gamma$ move
+# those of its parents, and the weight scale that keeps gradients alive follows from it without any experiment, as long as the variance stays
+# where it is, which section 2 tests. During training a matrix matters as well: how differently $\alpha$, $\beta$ and $\gamma$ move
 # the function. Once a bias has taken over the part of $\gamma$, the effects of $\alpha$ and $\beta$ have a
 # correlation of −0.99: they can hardly be told apart, and with the published code's form of GELU the
 # matrix is exactly singular at $\beta = 1.702$. Finally, "dead" is defined in a way that means something
@@ -447,8 +447,7 @@ print("correlation of ∂f/∂α and ∂f/∂β:", {b: round(float(v), 2) for b,
 # standard deviation over the inputs, which is what $\alpha$ can change once the next bias has taken away the
 # constant. Turning
 # $\alpha$ all the way from 0 to 1 in a fresh layer changes the output by 0.065 in the root mean square,
-# for inputs of variance one, and by 0.007 at $\beta = 1.7$. "Learning to interpolate" can change the function by
-# no more than that.
+# for inputs of variance one, and by 0.007 at $\beta = 1.7$. At β = 1 and 0 ≤ α ≤ 1, α can change the function by no more than that.
 
 # %%
 slopes = np.linspace(0.3, 4, 186)
@@ -641,8 +640,8 @@ def loss_at(name, s, t=0.0):
 # %% [markdown]
 # Over large steps the four surfaces are nearly the same: for these weights, the weights and the data shape them
 # more than the activation does. The white cross marks the trained weights, and the table gives the loss there. Which
-# of the four is lowest differs from one training run to the next, with so high a learning rate: in an earlier
-# execution of this notebook it was ReLU, although the weights were learned with GELU.
+# of the four is lowest differs from one training run to the next, with so high a learning rate: in the committed
+# outputs it is ReLU, although the weights were learned with GELU.
 
 # %%
 # NBVAL_IGNORE_OUTPUT

@@ -25,8 +25,8 @@
 # **Claim of this notebook.** Twenty-seven activations, one factory: `make_activation(name)` gives a fresh Keras
 # layer that can be dropped into any model, saved, run in half precision, shared per channel or over the
 # whole layer. Put side by side, SG-Blend is an ordinary member of its family: its minimum and critical
-# gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, different starts learn nearly the same function
-# through very different values of $\alpha$ and $\beta$, as predicted.
+# gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, three of the four starts learn similar functions at different $\alpha$ and $\beta$, at most 0.41 of the distance from SiLU to
+# GELU apart; the start at GELU ends four times that distance away.
 #
 # *You will learn* how 27 activations differ in minimum, steepness and critical gain, how to use any of them as a layer,
 # and what SG-Blend's parameters do in a network that learns.
@@ -308,8 +308,7 @@ print("parameters of a gated feed-forward block of the translator:", f"{feed_for
 #
 # Notebook 02 found that many pairs of $\alpha$ and $\beta$ give nearly the same function. If so, networks that start
 # at different pairs should end at different pairs, and yet with nearly equal functions. Six networks of two hidden
-# layers learn the digits side by side, from the same weights and in the same order. They differ only in where
-# SG-Blend starts: in the middle, at GELU, at Swish, at a narrow gate, as published with an inverted $\beta$; and one
+# layers learn the digits side by side, from the same weights and in the same order. They differ in where SG-Blend starts, one also in its parameterization: in the middle, at GELU, at Swish, at a narrow gate, as published with an inverted $\beta$; and one
 # network has GELU for comparison.
 
 # %%
@@ -467,7 +466,7 @@ plt.show()
 # %% [markdown]
 # ## What was found
 #
-# * Sixteen activations behind one factory, each with value, slope and curvature in closed form and a layer
+# * Twenty-seven activations behind one factory, each with value, slope and curvature in closed form and a layer
 #   that agrees with it.
 # * SG-Blend's minimum and critical gain lie between GELU's and SiLU's; its largest slope lies below both.
 #   It has three parameters a site; what it costs is [notebook 09](09_overhead.ipynb)'s subject.
@@ -480,7 +479,7 @@ plt.show()
 #
 # So far the formula, the layers and one small task: SG-Blend works, and no advantage over its parents was seen.
 # Digits are too easy to show more. The paper's claim is about translation, so the next question is
-# what its translation experiment measures, and with how many seeds an effect of the claimed size would show.
+# what its translation experiment measures.
 
 # %% [markdown]
 # ## Exercises

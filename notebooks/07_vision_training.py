@@ -488,7 +488,7 @@ for experiment in found:
 
 # %% [markdown]
 # Dots are differences between runs with the same seed, that is with the same initial weights, image
-# order and augmentation. The last column of the table is the smallest difference that so many seeds
+# order and augmentation. The column *smallest detectable* is the difference that so many seeds
 # would detect reliably. For comparison: in the Mish paper (Misra 2019), with 23 seeds each on CIFAR-10,
 # the means of Mish, GELU and Swish lie within 0.16 points, with a standard deviation of 0.4.
 #
@@ -619,7 +619,7 @@ display(Markdown(to_markdown(pd.DataFrame(rows, columns=columns)) if rows else "
 
 # %% [markdown]
 # No layer's gradient vanishes or explodes with either activation. The noise scale grows as the loss
-# falls, from a few times the batch of 128 to many times that.
+# falls, from two to three times the batch of 128 to about 70 times.
 #
 # ### What the sites learned
 #
@@ -682,7 +682,7 @@ if not found:
 # The correction is for the activations within one metric, not for the number of metrics. These are a pilot's
 # seeds: the planned ones (`data/plan.toml`) decide, in [notebook 10](10_tables_and_figures.ipynb).
 #
-# The calibration error in these records has no sign. Section 5 shows what label smoothing does to
+# The calibration error in these records does not say whether confidence is too high or too low. Section 5 shows what label smoothing does to
 # confidence; it is part of the recipe and the same for every activation.
 #
 # **The paper's networks.** Training ResNet-18 and ResNet-50 takes a GPU. The preset `paper` has the usual

@@ -27,7 +27,7 @@
 # *You will learn* which part of SG-Blend can do what, how to compare learned functions instead of learned numbers, and how an
 # ablation is planned so that its answer does not depend on a look at the results.
 #
-# *Needs* the records that are committed with the project; nothing is trained. *Takes* a few seconds.
+# *Needs* the records (stored JSON, one file a run) that are committed with the project; nothing is trained. *Takes* a few seconds.
 
 # %%
 from sgblend_utils.notebook import setup
@@ -66,7 +66,7 @@ ARMS = {
     "sgblend(trainable_parameters=[])": "half SiLU, half GELU, for good",
     "sgblend(trainable_parameters=[alpha,beta])": "no shift",
     "sgblend(alpha_bounds=[0,1], beta_bounds=[0.1,10])": "always a mean of a Swish and GELU",
-    "sgblend(gelu=sigmoid, parameterization=published)": "α within [0.27, 0.73], rough GELU",
+    "sgblend(gelu=sigmoid, parameterization=published)": "α within [0.27, 0.73], GELU as x σ(1.702 x)",
     "silu": "α = 1, β = 1",
     "sswish": "α = 1",
     "xgelu": "GELU's gate widened by one learned factor",
@@ -106,7 +106,7 @@ assert gap < 1e-5
 # %% [markdown]
 # What γ may change is the path of training, since it has a gradient of its own.
 #
-# **α and β move along one curve.** Up to a constant, the difference from GELU is $\alpha\,[x\,\sigma(\beta x) - x\,\Phi(x)]$.
+# **α and β set the difference from GELU.** Up to a constant, the difference from GELU is $\alpha\,[x\,\sigma(\beta x) - x\,\Phi(x)]$.
 # So for inputs from a standard normal distribution its root mean square, the *distance from GELU*, is
 #
 # $$d(\alpha, \beta) = |\alpha|\; s(\beta), \qquad s(\beta) = \operatorname{sd}\bigl[x\,\sigma(\beta x) - x\,\Phi(x)\bigr].$$
@@ -216,7 +216,7 @@ display(Markdown(to_markdown(pd.DataFrame(rows, columns=names))))
 
 # %% [markdown]
 # On WMT14 a site moves 0.018 on average, more than a quarter of the distance between SiLU and GELU (0.065), and in every seed to the same
-# function within 0.001: what is learned there belongs to the site and the data. It leads towards GELU, from 0.032 at the start to 0.014. On
+# function, within 0.001 on average: what is learned there belongs to the site and the data. It leads towards GELU, from 0.032 at the start to 0.014. On
 # IMDB two seeds differ at one site (0.017) nearly as much as the sites have moved (0.023), so a large part of the
 # learned shape is chance; in the BERT-style encoder, with its single site, more than it has moved. A shape that is
 # learned reliably need not be a better one: WMT14 is where SG-Blend's cross-entropy is *higher* than GELU's
@@ -243,8 +243,7 @@ assert (known["runs"] == known["planned"]).all()
 assert (known["low"] < known["difference"]).all() and (known["difference"] < known["high"]).all()
 
 # %% [markdown]
-# On IMDB the two ends of the blend, SiLU and GELU, do not differ by anything that matters, so there is little to gain by
-# being nearer to one of them; whether the published limits on α and β help or harm there, these runs do not decide. WMT14 and CIFAR-10 have no
+# On IMDB the two ends of the blend, SiLU and GELU, do not differ by anything that matters; whether the published limits on α and β help or harm there, these runs do not decide. WMT14 and CIFAR-10 have no
 # answer yet: seven and three contrasts wait for their runs.
 #
 # The arms that are missing run with
@@ -257,10 +256,11 @@ assert (known["low"] < known["difference"]).all() and (known["difference"] < kno
 #
 # ## What was found
 #
-# * **γ** cannot change what a network computes that a bias could not.
-# * **α and β** together move the function along one curve: its distance from GELU is |α| s(β). As published (α within
-#   [0.27, 0.73]) the layer can be at most 0.20 from GELU, on standard normal inputs; SiLU is at 0.065.
-# * **What is learned** is the same function in every seed on WMT14 (within 0.001, after a way of 0.018), and to a large part
+# * **γ** changes nothing that the next layer's bias could not, except before zero padding.
+# * **α and β** set how far the function is from GELU: |α| s(β). As published (α within
+#   [0.27, 0.73]) the layer, with the exact GELU inside, can be at most 0.20 from GELU on standard normal inputs; SiLU is at
+#   0.065.
+# * **What is learned** is the same function in every seed on WMT14 (within 0.001 on average, after a way of 0.018), and to a large part
 #   chance on IMDB. On WMT14 it leads from the start towards GELU.
 # * **What it is worth.** On IMDB, SiLU and GELU themselves show no relevant difference. All other contrasts
 #   are undecided or not run.

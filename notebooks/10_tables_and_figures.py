@@ -17,8 +17,7 @@
 #
 # **Claim of this notebook.** Every number that this project reports can be traced: from the sentence
 # to the table, from the table to the records, from each record to the command, the data and the
-# commit that made it. And each comes with what it cannot say: how large a difference would have gone
-# unnoticed with so many seeds.
+# commit that made it. Each comparison comes with the smallest difference that its seeds could have detected with so many seeds.
 #
 # *You will learn* how a claim becomes a test (margin, seeds, correction), how many seeds an answer takes, and how to trace
 # any number of this project to its runs.
@@ -146,6 +145,8 @@ for experiment in several:
 # them drops out of the difference from GELU's run with that seed, which is why runs are compared in
 # pairs. The thick bar is the 95 % interval of the mean difference; the thin one holds for all
 # comparisons with GELU on that metric together. Below BLEU 5, output has little to do with the source: not compared.
+# These figures and tables use all stored seeds, the pilot's included; the ledger of section 6 uses the planned seeds alone, so
+# its numbers differ slightly.
 
 # %%
 for experiment in several:
@@ -253,9 +254,9 @@ for experiment in (e for e in found if "sgblend" in e.activations):
 # pilot; they are in the tables above and in no verdict.
 
 # %%
+labels = {name: metric.label.replace("/token", "") for name, metric in BY_NAME.items()}
 margins = [
-    {"metric": BY_NAME[name].label if name in BY_NAME else name, "margin": f"{m['value']:g}"}
-    | {"reason": m["reason"]}
+    {"metric": labels.get(name, name), "margin": f"{m['value']:g}", "reason": m["reason"]}
     for name, m in fixed["margins"].items()
 ]
 show(pd.DataFrame(margins))
@@ -266,7 +267,7 @@ for entry in fixed["experiments"]:
     runs = claims.judged(found, entry)
     cells = len(entry["activations"]) * len(entry["seeds"])
     row = {"experiment": f"{entry['task']}, {entry['protocol']}, {entry['preset']}"}
-    row |= {"primary metric": BY_NAME[entry["primary"]].label}
+    row |= {"primary metric": labels[entry["primary"]]}
     row |= {"activations": ", ".join(map(label, entry["activations"]))}
     planned.append(row | {"seeds": ranges(entry["seeds"]), "runs": f"{len(runs)} of {cells}"})
 show(pd.DataFrame(planned))

@@ -11,7 +11,7 @@ import pandas as pd
 from sgblend_utils.data import project_root
 from sgblend_utils.errors import UserError
 from sgblend_utils.runs import read_record
-from sgblend_utils.stats import mean_interval
+from sgblend_utils.stats import estimate
 
 
 def bench_path(name: str, folder: Path | None = None) -> Path:
@@ -66,7 +66,7 @@ def step_ratios() -> dict[tuple[str, str], list[float]]:
 def step_table() -> pd.DataFrame:
     """A row per task: `ratio`, the mean over repeats, with its 95 % t interval `low` to `high`."""
     rows = {
-        task: (len(ratios), np.mean(ratios), *mean_interval(ratios))
+        task: (len(ratios), np.mean(ratios), *estimate(ratios).interval())
         for (task, activation), ratios in step_ratios().items()
         if activation == "sgblend"
     }

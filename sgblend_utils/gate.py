@@ -13,7 +13,9 @@ axes, which it keeps), where, zeros_like; `sums_at_once`, or better the last axi
 whether to take `_gate_of_bell`, in the gradient or, given the names of what is learned, the value.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 SQRT_HALF, INV_SQRT_2PI = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
@@ -119,3 +121,25 @@ def gradients(f: Any, gelu: str | None, learned: Any, x: Any, upstream: Any, *pa
         d_gamma = -(a * total if blended else total)
     found = zip((u * slope, d_alpha, d_beta, d_gamma), (x, *parameters), strict=True)
     return tuple(f.cast(gradient, f.dtype(argument)) for gradient, argument in found)
+
+
+def with_gradient(f: Any, custom_gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """`gate` and its own gradient by a library's functions and its decorator for gradients.
+
+    What it returns maps `gelu` and `learned` to the function (x, alpha, beta, gamma) -> `value`.
+    """
+
+    @functools.cache
+    def blended_gate(
+        gelu: str | None = None, learned: tuple[str, ...] = ("alpha", "beta", "gamma")
+    ) -> Callable[..., Any]:
+        @custom_gradient
+        def function(x: Any, *parameters: Any) -> Any:
+            def gradient(upstream: Any) -> Any:
+                return gradients(f, gelu, learned, x, upstream, *parameters)
+
+            return value(f, gelu, learned, x, *parameters), gradient
+
+        return function
+
+    return blended_gate

@@ -13,7 +13,6 @@ In Flax (nnx), with parameters of its own, fresh at each place:
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,20 +32,7 @@ class _JAX:
     sum, sums_at_once = functools.partial(jnp.sum, keepdims=True), False
 
 
-@functools.cache
-def blended_gate(
-    gelu: str | None = None, learned: tuple[str, ...] = ("alpha", "beta", "gamma")
-) -> Callable[..., Any]:
-    """The function (x, alpha, beta, gamma) -> `gate.value` with the gradient `gate.gradients`."""
-
-    @jax.custom_gradient
-    def function(x: Any, *parameters: Any) -> Any:
-        def gradient(upstream: Any) -> Any:
-            return gate.gradients(_JAX, gelu, learned, x, upstream, *parameters)
-
-        return gate.value(_JAX, gelu, learned, x, *parameters), gradient
-
-    return function
+blended_gate = gate.with_gradient(_JAX, jax.custom_gradient)
 
 
 def sgblend(

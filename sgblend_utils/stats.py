@@ -151,16 +151,11 @@ def verdict(difference: float, p: float, p_equivalent: float, level: float = LEV
     return "undecided"
 
 
-def mean_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval of a mean; (nan, nan) with fewer than two values."""
-    return estimate(values).interval(level)
-
-
 def summarise(frame: DataFrame, metric: str) -> DataFrame:
     """Mean of a metric over seeds with its t interval, a row per activation."""
     rows = {}
     for name, values in frame.dropna(subset=metric).groupby("activation", sort=False)[metric]:
-        rows[name] = len(values), values.mean(), *mean_interval(values)
+        rows[name] = len(values), values.mean(), *estimate(values).interval()
     return DataFrame.from_dict(rows, orient="index", columns=["seeds", "mean", "low", "high"])
 
 

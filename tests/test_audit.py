@@ -93,7 +93,7 @@ def test_steps_are_no_ordinary_results(filled):
 
 
 def test_the_report_has_a_complete_audit_and_never_a_mini_one(tmp_path, filled, monkeypatch):
-    monkeypatch.setattr("sgblend_utils.report.write_figure", lambda path, figure: path)
+    monkeypatch.setattr("sgblend_utils.report.write_product", lambda path, figure: path)
     fill(tmp_path / "mini", preset="mini")
     assert not [p for p in write_report(tmp_path / "mini", tmp_path / "a") if "audit" in p.name]
     paths = [path for path in write_report(filled, tmp_path / "b") if "audit" in path.name]

@@ -19,7 +19,7 @@ from sgblend_utils import bench, report
 from sgblend_utils.errors import UserError
 from sgblend_utils.report import claims, figures, front, plan, tables
 from sgblend_utils.report.experiments import BY_NAME, digest, experiments, ranges
-from sgblend_utils.stats import LEVEL, POWER, mean_interval
+from sgblend_utils.stats import LEVEL, POWER, estimate
 from sgblend_utils.zoo import canonical, label
 
 ROOT = Path(__file__).parents[1]
@@ -68,12 +68,12 @@ def written(small, tmp_path_factory) -> Path:
 def undrawn(monkeypatch):
     """Build every figure, but spare the seconds of drawing it."""
 
-    def write_figure(path, figure):
-        plt.close(figure)
+    def write_product(path, product):
+        plt.close("all")
         path.write_bytes(b"figure")
         return path
 
-    monkeypatch.setattr(report, "write_figure", write_figure)
+    monkeypatch.setattr(report, "write_product", write_product)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_every_file_is_there_and_readable(written):
     assert all(plt.imread(written / name).ndim == 3 for name in names if name.endswith(".png"))
     listed = set(pd.read_csv(written / "tables" / "index.csv", comment="#").iloc[:, 0])
     tabled = {name.removesuffix(".csv") for name in names if name.endswith(".csv")}
-    assert {name for name in names if name.endswith((".png", ".html"))} <= listed
+    assert {name for name in names if name.endswith((".png", ".gif", ".html"))} <= listed
     assert tabled - listed == {"tables/index"}
 
 
@@ -109,8 +109,7 @@ def test_mini_runs_are_never_reported(small, written):
 def test_a_second_report_changes_no_byte_and_renews_the_readme(
     small, written, tmp_path, monkeypatch
 ):
-    for module in (report, tables):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(report, "project_root", lambda: tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.setenv("SGBLEND_RESULTS", str(small))
     (readme := tmp_path / "README.md").write_text(f"a\n{report.BEGIN}\nold\n{report.END}\nz\n")
@@ -247,7 +246,7 @@ def test_the_table_holds_what_the_records_hold(multi30k):
         for record in multi30k.frame["record"]
         if record["config"]["activation"] == "relu"
     ]
-    row, interval = tables.results(multi30k).loc["relu"], mean_interval(own)
+    row, interval = tables.results(multi30k).loc["relu"], estimate(own).interval()
     assert row["seeds"] == len(own) == 3
     assert row["test_accuracy_mean"] == pytest.approx(np.mean(own))
     assert (row["test_accuracy_low"], row["test_accuracy_high"]) == pytest.approx(interval)
@@ -389,7 +388,7 @@ def planned(root: Path, gains: dict[str, float], listed=None, **more) -> pd.Data
 
 
 def test_the_ledger_has_every_claim_once_with_a_verdict_and_counts_them(store):
-    ledger, listed = claims.ledger(experiments(store)), plan.claims_list()
+    ledger, listed = claims.ledger(experiments(store)), plan.committed_table()
     assert list(ledger["claim"]) == list(listed["claim"]) and listed["claim"].is_unique
     assert set(ledger["verdict"]) <= set(claims.VERDICTS)
     assert set(listed.query("kind != 'overhead'")["metric"].dropna()) <= set(BY_NAME)
@@ -402,7 +401,7 @@ def test_the_ledger_has_every_claim_once_with_a_verdict_and_counts_them(store):
 def test_the_plan_covers_every_claim_and_no_pilot_seed():
     fixed = plan.plan()
     assert (1 - fixed["level"], fixed["power"]) == (LEVEL, POWER)  # which the statistics use
-    for claim in plan.claims_list().query("kind != 'software'").to_dict("records"):
+    for claim in plan.committed_table().query("kind != 'software'").to_dict("records"):
         assert fixed["margins"][claim["metric"]]["value"] > 0
         if claim["kind"] == "difference":
             entry = plan.entry_of(claim["task"], claim["protocol"])
@@ -480,8 +479,11 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     assert "By the paper's own rules" in text and "1 undecided, 9 not run" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| WMT14, published")]
     assert "| 8 | **undecided** |" in row
-    assert "Use it when** a verdict says gain: none yet" in text
-    assert "Distance from GELU" not in text
+    losses = [line for line in text.splitlines() if "cross-entropy (nats" in line]
+    assert len(losses) == 9
+    assert all(("30k" in line or "WMT" in line) == ("nats/token" in line) for line in losses)
+    assert "where it gained: none so far" in text
+    assert "Learned functions" not in text
     sites = {"gelu_distance_by_site": {"a": 0.0123, "b": 0.2}}
     shape = {"task": "wmt14", "metrics": sites}
     fill_store(tmp_path, ("gelu", "sgblend", "relu"), range(3, 8), noise=0.001, **shape)

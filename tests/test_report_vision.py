@@ -5,8 +5,10 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 from report_tools import THREE, fill_store
 
+from sgblend_utils import report
 from sgblend_utils.report import figures
 from sgblend_utils.report.experiments import experiments
 from sgblend_utils.theory import closed_form
@@ -49,6 +51,12 @@ def learned_last(experiment):
     return [record["activation_parameters"][-1] for record in chosen]
 
 
+def learned_steps(experiment):
+    """Of the first seed."""
+    frame = experiment.frame.query("activation == 'sgblend'")
+    return frame.loc[frame["seed"].idxmin(), "record"]["activation_parameters"]
+
+
 def test_shapes_are_the_last_epochs_without_the_constant(images):
     figure = figures.figure_shapes(images)
     assert len(figure.axes) == 2 * 3  # stem, stage 1, stage 2
@@ -71,15 +79,45 @@ def test_the_title_counts_sites_that_left_the_blend(tmp_path):
     assert figures.beyond(figures.learned(experiment)).tolist() == [True] * 3 + [False] * 2
 
 
-def test_parameters_are_means_over_the_sites_of_a_part_and_all_seeds(images):
+def test_parameters_have_a_line_for_each_site_and_seed(images):
     figure = figures.figure_parameters(images)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["SG-Blend: α", "SG-Blend: β", "SG-Blend: γ"]
-    ends = [line.get_ydata()[-1] for line in figure.axes[0].get_lines() if len(line.get_xdata())]
-    sites = ("stage_1_0_0", "stage_1_0_out")
-    alphas = [last[site]["alpha"] for last in learned_last(images) for site in sites]
-    assert ends[1] == pytest.approx(np.mean(alphas))
+    lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata())]
+    ends = [last[site]["alpha"] for last in learned_last(images) for site in SITES]
+    assert sorted(line.get_ydata()[-1] for line in lines) == pytest.approx(sorted(ends))
     assert images.provenance in " ".join(figure.get_supxlabel().split())
+
+
+def test_one_layer_at_all_sites_is_one_line_a_seed(tmp_path):
+    images = made(tmp_path)
+    for record in images.frame["record"]:
+        for sites in record["activation_parameters"]:
+            sites |= dict.fromkeys(sites, next(iter(sites.values()), None))
+    figure = figures.figure_parameters(images)
+    assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()][:2] == [6, 6]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one layer at all sites"]
+
+
+def test_the_animation_shows_each_epoch_of_the_site_that_moved_farthest(tmp_path):
+    ends = dict.fromkeys(SITES, (0.5, 1.0)) | {"stage_2_0_0": (-1.0, -0.5)}
+    images = made(tmp_path, last=ends)
+    animations = [figures.animation_learning(images) for _ in range(2)]
+    paths = [tmp_path / f"{i}.gif" for i in range(2)]
+    drawn = [report.write_product(*one).read_bytes() for one in zip(paths, animations, strict=True)]
+    assert drawn[0] == drawn[1] and len(drawn[0]) < 2**20
+    assert Image.open(paths[0]).n_frames == 6
+    animation = animations[0]
+    (axes,) = animation._fig.axes
+    steps = [step["stage_2_0_0"] for step in learned_steps(images)]
+    for epoch in (0, 3, 5):
+        (line,) = animation._func(epoch)
+        values = {name: steps[epoch][name] for name in ("alpha", "beta")}
+        wanted = closed_form("sgblend", **values)(np.asarray(line.get_xdata()))
+        np.testing.assert_allclose(line.get_ydata(), wanted)
+        assert f"epoch {epoch}:" in axes.get_title("left")
+    assert "stage_2_0_0" in animation._fig.get_suptitle()
+    assert figures.animation_learning(made(tmp_path / "other", ("gelu", "relu"))) is None
 
 
 def test_where_there_is_nothing_there_is_no_figure(tmp_path):

@@ -36,19 +36,7 @@ def _tensorflow():
     functions.erfc, functions.sums_at_once = tensorflow.math.erfc, False
     functions.fuses = lambda learned=(): False
     functions.sum = functools.partial(ops.sum, keepdims=True)
-
-    @functools.cache
-    def blended_gate(gelu=None, learned=("alpha", "beta", "gamma")):
-        @ops.custom_gradient
-        def function(x, *parameters):
-            def grad(upstream):
-                return gate.gradients(functions, gelu, learned, x, upstream, *parameters)
-
-            return gate.value(functions, gelu, learned, x, *parameters), grad
-
-        return function
-
-    return blended_gate
+    return gate.with_gradient(functions, ops.custom_gradient)
 
 
 if keras.backend.backend() == "tensorflow":

@@ -270,6 +270,7 @@ class TranslationObjective(keras.Model):
     def __init__(self, transformer: Transformer, label_smoothing: float = 0.1, **kwargs: Any):
         super().__init__(**kwargs)
         self.transformer, self.label_smoothing = transformer, label_smoothing
+        self.activation_sites = transformer.activation_sites
         self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", "nll", "accuracy")]
 
     def build(self, input_shape: Any = None) -> None:

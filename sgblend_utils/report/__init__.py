@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 
 from sgblend_utils import bench
@@ -22,19 +23,21 @@ __all__ = ["Experiment", "digest", "experiments", "note", "write_report"]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FEWEST = 3  # runs of which figures are drawn: of fewer, the table says it all
+ENDS = {Figure: ".png", FuncAnimation: ".gif", str: ".html"}
 FIGURES = ("performance", "differences", "parameters", "shapes")
 
 
 def products(
     found: Sequence[Experiment], ledger: pd.DataFrame, root: Path | None
 ) -> Iterator[tuple[str, str, Any]]:
-    """Name, the runs it is made of, and a figure, a page, or a table: values, text, line below."""
+    """Name, source, and a figure, animation, page, or table: values, text, the line below it."""
     for form in ("exact", "published"):
         yield f"teaser_{form}", "no records", figures.figure_teaser(form == "published")
     yield "explore", "SG-Blend in the sound protocol", explore.page(found)
     for one in found:
         for name in FIGURES if len(one.frame) >= FEWEST else ():
             yield f"{name}_{one.slug}", one.command, getattr(figures, f"figure_{name}")(one)
+        yield f"learning_{one.slug}", one.command, figures.animation_learning(one)
         table, text = tables.results(one), tables.results_text(one)
         yield f"table_{one.slug}", one.command, (table, text, note(one))
         table, text = tables.comparison(one), tables.comparison_text(one)
@@ -44,7 +47,8 @@ def products(
         table, below = ladder.table(root), ladder.provenance(root)
         yield ladder.name, ladder.command, (table, audit.audit_text(table), below)
     if len(steps := bench.step_table()):
-        line = "A training step of the cpu preset, over GELU's; mean over repeats, 95 % t interval"
+        line = "A training step over GELU's; mean over repeats, 95 % t interval; "
+        line += "CIFAR-10: of ResNet-8, the pilot's network"
         text = steps.round(3).reset_index().astype(str)
         yield "overhead", "`sgblend bench step`", (steps, text, line)
     if found:
@@ -68,13 +72,9 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
     columns = ["made by `sgblend report`", "from the runs of"]
     earlier = set(pd.read_csv(path, comment="#")[columns[0]]) if path.is_file() else set()
     for name, source, product in products(found, ledger, results_root):
-        if isinstance(product, Figure):
-            written.append(write_figure(folder / f"{name}.png", product))
-            made_by[f"{name}.png"] = source
-        elif isinstance(product, str):
-            write_atomically(folder / f"{name}.html", product.encode())
-            written.append(folder / f"{name}.html")
-            made_by[f"{name}.html"] = source
+        if end := next((end for kind, end in ENDS.items() if isinstance(product, kind)), None):
+            written.append(write_product(folder / f"{name}{end}", product))
+            made_by[f"{name}{end}"] = source
         elif product and len(product[0]):
             written += tables.save(folder / "tables" / name, *product)
             made_by[f"tables/{name}"] = source
@@ -93,10 +93,16 @@ def write_report(results_root: Path | None = None, output: Path | None = None) -
     return written
 
 
-def write_figure(path: Path, figure: Figure) -> Path:
+def write_product(path: Path, product: Figure | FuncAnimation | str) -> Path:
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
-    plt.close(figure)
+        if isinstance(product, str):
+            file.write(product.encode())
+        elif isinstance(product, Figure):
+            product.savefig(file, format="png", metadata={"Software": None})
+        else:  # its writer goes by the name's end
+            product.save(whole := Path(f"{file.name}.gif"), PillowWriter(fps=3))
+            file.write(whole.read_bytes())
+    plt.close("all")
     return path
 
 

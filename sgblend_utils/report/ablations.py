@@ -2,9 +2,7 @@
 
 import functools
 import textwrap
-import tomllib
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,17 +12,14 @@ from sgblend_utils import stats, zoo
 from sgblend_utils.report.claims import NOT_RUN, decided
 from sgblend_utils.report.experiments import BY_NAME, WORDS, Experiment
 from sgblend_utils.report.figures import finish
-from sgblend_utils.report.plan import plan, planned_file
+from sgblend_utils.report.plan import plan
 from sgblend_utils.report.tables import interval, number
 from sgblend_utils.style import BAND, INK, MUTED, set_style
 
 TWIN = ", frozen twin"
 
 
-@functools.cache
-def planned() -> dict[str, Any]:
-    """`data/ablations.toml`: seeds of each task, and contrasts of two arms each."""
-    return tomllib.loads(planned_file("ablations.toml").decode())
+planned = functools.partial(plan, "ablations.toml")  # seeds of each task, and contrasts
 
 
 def arms(found: Sequence[Experiment], task: str, names: set[str]) -> pd.DataFrame:

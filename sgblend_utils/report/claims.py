@@ -7,7 +7,7 @@ import pandas as pd
 
 from sgblend_utils import bench, stats
 from sgblend_utils.report.experiments import BY_NAME, Experiment
-from sgblend_utils.report.plan import at_floor, claims_list, digest, entry_of, plan
+from sgblend_utils.report.plan import at_floor, committed_table, digest, entry_of, plan
 from sgblend_utils.report.tables import interval, number
 from sgblend_utils.stats import Estimate
 
@@ -23,10 +23,11 @@ not zero. *No relevant difference*: it is smaller than the margin, by two one-si
 before a gain. Both kinds of p value are corrected for all rows (Holm), so that in at most 5 % of
 ledgers one gain or loss is wrong, and in at most 5 % one "no relevant difference". *Undecided*:
 neither; in brackets how many seeds would find, or exclude, a difference as large as the margin with
-80 % power. *Not testable*: both activations are at a floor (no dead units, BLEU below 5). *Not
-run*: seeds of the plan are missing; there is no verdict before all are there. Whether the size
-that the paper prints lies in the 95 % interval is said apart. Overhead is measured by
-`sgblend bench step` (notebook 09): a seed there is a repeat in new processes."""
+80 % power before that correction, which asks for more. *Not testable*: both activations are at a
+floor (no dead units, BLEU below 5). *Not run*: seeds of the plan are missing; there is no verdict
+before all are there. Whether the size that the paper prints lies in the 95 % interval is said
+apart. Overhead is measured by `sgblend bench step` (notebook 09): a seed there is a repeat in new
+processes."""
 
 
 def rules() -> str:
@@ -45,7 +46,7 @@ def judged(found: Sequence[Experiment], entry: dict[str, Any]) -> pd.DataFrame:
 
 def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row per claim, whatever the store holds; its family are all of them."""
-    claims = claims_list() if claims is None else claims
+    claims = committed_table() if claims is None else claims
     rows = [claim | examine(claim, found) for claim in claims.to_dict("records")]
     return decided(pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS]))
 

@@ -8,13 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
 from sgblend_utils.report.tables import comparable, message, number
 from sgblend_utils.stats import compare, summarise
-from sgblend_utils.style import INK, MUTED, activation_style, set_style
+from sgblend_utils.style import INK, MUTED, PALETTE, activation_style, set_style
 from sgblend_utils.theory import closed_form, lipschitz
 from sgblend_utils.zoo import label
 
@@ -61,7 +62,8 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
             sides = table[f"low{end}"], table[f"high{end}"]
             axes.hlines(places - 0.18, *sides, colours, linewidth=width)
         axes.scatter(table.iloc[:, 1], places - 0.18, 130, colours, marker="|", linewidth=2.4)
-        axes.set_yticks(places, map(label, runs.index), fontweight="bold")
+        names = [textwrap.fill(label(name), 14) for name in runs.index]
+        axes.set_yticks(places, names, fontweight="bold")
         for text, colour in zip(axes.get_yticklabels(), colours, strict=True):
             text.set_color(colour)
         axes.tick_params(axis="y", length=0, labelleft=axes.get_subplotspec().is_first_col())
@@ -71,7 +73,7 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
             axes.axvline(0.0, color=MUTED, linewidth=1.0)
             axes.set_xlabel(f"Δ {metric.label}  {'better →' if metric.better > 0 else '← better'}")
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_title(textwrap.fill(message(experiment, metric), 30), **TITLE)
+        axes.set_title(textwrap.fill(message(experiment, metric), 26), **TITLE)
     title = f"Minus GELU of the same seed: {experiment.title}" if paired else experiment.title
     note = f"{experiment.provenance}; dots: runs; bars: 95 % interval of the mean, cut at edges"
     return finish(figure, title, note + "; thin: corrected for all rows" * paired)
@@ -93,20 +95,27 @@ def figure_differences(experiment: Experiment) -> Figure | None:
 
 
 def figure_parameters(experiment: Experiment) -> Figure | None:
-    """α, β, γ by epoch, over the sites of a part of the model; None where nothing is learned."""
+    """α, β, γ by epoch, a line per site and seed; None where nothing is learned."""
     values = experiment.parameters().query("parameter in @PARAMETERS")
     if values.empty:
         return None
+    keys = ["activation", "seed", "epoch", "parameter"]
+    if (values.groupby(keys)["value"].nunique() == 1).all():  # all sites agree
+        values = values.drop_duplicates(keys).assign(part="one layer at all sites")
     values["panel"] = values["activation"].map(label) + ": " + values["parameter"].map(PARAMETERS)
+    values["line"] = values["site"] + values["seed"].astype(str)
     set_style()
     with plt.rc_context({"figure.constrained_layout.use": False}):  # seaborn lays out by itself
-        look = {"errorbar": ("pi", 100), "palette": "viridis", "height": 2.7, "aspect": 1.2}
+        look = {"units": "line", "estimator": None, "alpha": 0.75, "height": 2.7, "aspect": 1.2}
         look |= {"hue": "part", "style": "part", "facet_kws": {"sharey": False}, "col_wrap": 3}
+        look["palette"] = "viridis" if values["part"].nunique() > 1 else [PALETTE[OURS]]
         plot = sns.relplot(values, x="epoch", y="value", col="panel", kind="line", **look)
     plot.figure.set_layout_engine("constrained")
     plot.set_titles("{col_name}", **TITLE).set_ylabels("")
-    sns.move_legend(plot, "outside right center", title="")
-    note = f"{experiment.provenance}; line: mean over sites and seeds, band: lowest to highest"
+    plot.axes.flat[0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    free = values["panel"].nunique() % 3  # a place without a panel
+    sns.move_legend(plot, "lower right" if free else "outside right center", title="")
+    note = f"{experiment.provenance}; a line per site and seed"
     return finish(plot.figure, f"What was learned: {experiment.title}", note)
 
 
@@ -149,6 +158,37 @@ def figure_shapes(experiment: Experiment) -> Figure | None:
     figure.legend(axes_grid[0][0].lines[:3], names, loc="outside upper right", ncols=3)
     left = f"{beyond(sites).sum()} of {len(sites)} sites: α outside [0, 1] or β < 0"
     return finish(figure, f"{label(OURS)} left the blend at {left}", experiment.provenance)
+
+
+def animation_learning(experiment: Experiment) -> FuncAnimation | None:
+    """f by epoch at the site of the first seed that moved farthest, with GELU and SiLU."""
+    rows = experiment.parameters().query("activation == @OURS and parameter != 'gamma'")
+    if experiment.task != "cifar10" or rows.empty:
+        return None
+    rows, x = rows[rows["seed"] == (seed := rows["seed"].min())], np.linspace(-4, 4, 401)
+    values = rows.pivot(index=["site", "epoch"], columns="parameter", values="value")
+    curves = pd.DataFrame(
+        [closed_form(OURS, **r)(x) for r in values.to_dict("records")], values.index
+    )
+    moved = curves.groupby("site").agg(lambda column: abs(column.iloc[-1] - column.iloc[0]))
+    site = moved.max(axis=1).idxmax()
+    values, curves = values.loc[site], curves.loc[site].to_numpy()
+    figure, ((axes,),) = grid(1, 5.6, 3.6)
+    for name in (BASELINE, "silu"):
+        axes.plot(x, closed_form(name)(x), **activation_style(name) | {"marker": ""})
+    (line,) = axes.plot(x, curves[0], **activation_style(OURS) | {"marker": "", "linewidth": 3})
+    axes.set(xlim=(-4, 4), ylim=(-1, 3), xlabel="x", ylabel="f(x) + αγ")
+    axes.legend(loc="lower right")
+
+    def show(epoch: int) -> list[Any]:
+        line.set_ydata(curves[epoch])
+        alpha, beta = (number(values[name].iloc[epoch], 2) for name in ("alpha", "beta"))
+        axes.set_title(f"epoch {epoch}: α = {alpha}, β = {beta}")
+        return [line]
+
+    finish(figure, f"What {site} learned, seed {seed}", experiment.provenance)
+    last = len(curves) - 1
+    return FuncAnimation(figure, show, [*range(last + 1), *[last] * 4])
 
 
 def teaser_curves(published: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:

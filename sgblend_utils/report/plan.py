@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import io
 import math
 import tomllib
 from typing import Any
@@ -13,26 +14,27 @@ from sgblend_utils.errors import UserError
 
 
 @functools.cache
-def plan() -> dict[str, Any]:
+def plan(name: str = "plan.toml") -> dict[str, Any]:
     """`data/plan.toml`: margins, floors, experiments with their activations and seeds."""
-    return tomllib.loads(planned_file("plan.toml").decode())
+    return tomllib.loads(committed(name).decode())
 
 
-def planned_file(name: str) -> bytes:
+def committed(name: str) -> bytes:
+    """A file of `data` that no run writes."""
     if not (path := project_root() / "data" / name).is_file():
         raise UserError(f"There is no data/{name} here: run this in a checkout.")
     return path.read_bytes()
 
 
-def claims_list() -> pd.DataFrame:
-    """`data/claims.csv`: what the paper claims, a row per claim and place where it is tested."""
-    path, options = project_root() / "data" / "claims.csv", {"na_values": [""]}
-    return pd.read_csv(path, comment="#", keep_default_na=False, **options)
+def committed_table(name: str = "claims.csv") -> pd.DataFrame:
+    """`claims.csv`, what the paper claims and where it is tested; or `published/<table>.csv`."""
+    content = io.BytesIO(committed(name))
+    return pd.read_csv(content, comment="#", keep_default_na=False, na_values=[""])
 
 
 def digest() -> str:
     """Names the plan: twelve hex digits of the two files."""
-    text = planned_file("plan.toml") + planned_file("claims.csv")
+    text = committed("plan.toml") + committed("claims.csv")
     return hashlib.sha256(text).hexdigest()[:12]
 
 

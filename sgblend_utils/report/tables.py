@@ -10,10 +10,9 @@ from scipy.stats import norm, sem
 
 from sgblend_utils import zoo
 from sgblend_utils.bench import bench_path, load
-from sgblend_utils.data import project_root, write_atomically
-from sgblend_utils.errors import UserError
+from sgblend_utils.data import write_atomically
 from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
-from sgblend_utils.report.plan import at_floor, plan
+from sgblend_utils.report.plan import at_floor, committed_table, plan
 from sgblend_utils.stats import compare, summarise
 
 PER_EXAMPLE = ("test_accuracy",)  # of classifiers, whose records say which examples were right
@@ -40,11 +39,8 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def published(name: str) -> pd.DataFrame:
-    """A file of `data/published`: the paper's own numbers (`wmt14_table`) or its `claims`."""
-    path = project_root() / "data" / "published" / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"There is no data/published/{path.name} here: run this in a checkout.")
-    return pd.read_csv(path, comment="#", keep_default_na=False, na_values=[""])
+    """A file of `data/published`: the paper's own numbers (`wmt14_table`)."""
+    return committed_table(f"published/{name}.csv")
 
 
 def results(experiment: Experiment) -> pd.DataFrame:

@@ -52,10 +52,6 @@ class Task:
         """The part of the trained model that is saved, as it is evaluated."""
         return model
 
-    def sites(self, model: Any) -> dict[str, Any]:
-        """Activation sites of the model that is trained: name -> (layer, stream)."""
-        return model.activation_sites()
-
 
 @functools.cache
 def registry() -> dict[str, Task]:

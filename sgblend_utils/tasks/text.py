@@ -33,10 +33,10 @@ class TextSettings(c.Settings):
     frozen_twin: bool = c.flag(False)  # α, β, γ are fixed where the same run without this ended
 
     word_tokens: bool = c.switch("Lower-cased words, counted on held-out text too.")
-    front_truncation: bool = c.switch("What is too long loses its beginning, marks included.")
+    front_truncation: bool = c.switch("Long texts lose their beginning and its mark.")
     no_padding_masks: bool = c.switch("Attention looks at padding.")
     shared_activation: bool = c.switch("One activation layer serves all sites.")
-    published_activation: bool = c.switch("α is bounded twice, β may be negative, GELU is rough.")
+    published_activation: bool = c.switch("α is bounded twice, β may be < 0, GELU is x σ(1.7 x).")
     post_norm: bool = c.switch("Normalisation after the residual sum, not before the branch.")
     wide_key_dim: bool = c.switch("Each head is as wide as the model.")
     early_stopping_on_reported_split: bool = c.switch("Training stops by the reported split.")

@@ -103,7 +103,7 @@ def train(
     def build() -> keras.Model:
         model = task.build(config, data)
         for name, values in (fixed or {}).items():
-            layer = task.sites(model)[name][0]
+            layer = model.activation_sites()[name][0]
             getattr(layer, "layer", layer).fix(values)  # of a shared layer's `Site`, that
         return model
 
@@ -111,7 +111,7 @@ def train(
         model = build()
         task.compile(config, model, steps)
         log = EpochLog(settings)
-        trajectory = ParameterTrajectory(task.sites(model))
+        trajectory = ParameterTrajectory(model.activation_sites())
         extra = task.callbacks(config, model, data, log)
         rows = {"history": log.rows, "trajectory": trajectory.values}
         if gradients := [c.values for c in extra if hasattr(c, "values")]:

@@ -40,7 +40,7 @@ class TranslationSettings(TextSettings):
     padding_in_loss: bool = c.switch("Padding counts as a word, in loss and accuracy.")
     head_of_file: bool = c.switch("The first pairs of the file are taken: one parliament session.")
     tail_validation: bool = c.switch("The last tenth of these validates, and no set is a test.")
-    fixed_length: bool = c.switch("Every sentence is padded to one length; sources are opened.")
+    fixed_length: bool = c.switch("Every sentence is padded to one length; sources have a BOS.")
     extra_head: bool = c.switch("One more layer and activation before the softmax.")
     untied_embeddings: bool = c.switch(
         "Source, target and softmax have matrices of their own, which start small."
@@ -169,9 +169,6 @@ class Translation(TextTask):
 
     def deployed(self, model: Any) -> Any:
         return model.transformer
-
-    def sites(self, model: Any) -> dict[str, Any]:
-        return model.transformer.activation_sites()
 
     def evaluate(
         self, config: RunConfig, model: Any, data: Loaded, log: Any, keeper: Any
