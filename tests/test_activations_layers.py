@@ -324,6 +324,23 @@ def test_onnx_export_keeps_outputs(tmp_path):
     np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="LiteRT is converted to from TensorFlow")
+@pytest.mark.parametrize("form", ["tanh", "sigmoid"])
+def test_litert_export_keeps_outputs(tmp_path, form):
+    import tensorflow as tf
+
+    layer = SGBlend(0.3, 1.7, 0.1, gelu=form)
+    model, path = keras.Sequential([keras.Input((6,)), layer]), str(tmp_path / "model.tflite")
+    x = np.random.default_rng(0).normal(size=(1, 6)).astype("float32")
+    model.export(path, format="litert", verbose=False)
+    interpreter = tf.lite.Interpreter(path)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    y = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(y, predict(model, x), atol=1e-6)
+
+
 # Import ---------------------------------------------------------------------------------------
 
 

@@ -187,7 +187,8 @@ class SGBlend(LearnableActivation):
     """SG-Blend: f(x) = alpha (x s(beta x) - gamma) + (1 - alpha) GELU(x), s the logistic function.
 
     Sarkar, Gala, Tripathi, "SG-Blend", NeurIPS 2025 (arXiv 2505.23942).  The gradient is written by
-    hand and keeps only x.  Other arguments: see `LearnableActivation`.
+    hand and keeps only x.  Other arguments: see `LearnableActivation`.  It can be saved as `.keras`
+    and exported as SavedModel and ONNX; LiteRT has no erfc, and so takes the two other forms only.
 
     Args:
         alpha, beta, gamma: initial effective values.  None means 0.5, 1 and 0, except that the
