@@ -75,6 +75,8 @@ class Process:
 
     def __init__(self, words: list[str], variables: dict[str, str]):
         code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+        if "KERAS_BACKEND" in variables:  # begins as `sgblend run` does
+            code += "from sgblend_utils.memory import keep_memory; keep_memory()\n"
         code += "from benchmarks import engine; engine.serve(*sys.argv[2:])"
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
         self.said: Any = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read if it fails

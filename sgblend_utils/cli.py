@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from sgblend_utils.errors import UserError
+from sgblend_utils.memory import keep_memory
 
 
 def seeds(text: str) -> list[int]:
@@ -40,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--activation": {"default": "sgblend", "help": "as gelu or 'sgblend(alpha_bounds=[0,1])'"},
     "--activations": {"default": "relu,gelu,silu,sswish,sgblend", "help": "with commas between"},
     "--backend": {"help": "of Keras: tensorflow, jax or torch"},
+    "--compare": {"action": "store_true", "help": "with GELU's translation beside it"},
     "--devices": {"type": int, "default": 1, "help": "accelerators that share each batch"},
     "--executor": {"metavar": "dask://HOST:PORT", "help": "where to run instead of here"},
     "--max-rows": {"type": int, "help": "training rows to fetch; 0 for all"},
@@ -47,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--protocol": {"default": "sound", "help": "sound (default) or published"},
     "--quiet": {"action": "store_true", "help": "no progress by epoch"},
     "--revision": {"help": "another revision of the data set than the pinned one"},
-    "--run": {"required": True, "help": "the key of a stored run"},
+    "--run": {"default": "multi30k_sgblend", "help": "key of a run, or a name in data/models"},
     "--seed": {"type": int, "default": 0},
     "--seeds": {"type": seeds, "default": "0-2", "help": "such as 0-2 or 0,1,5"},
     "--set": {"action": "append", "default": [], "metavar": "NAME=VALUE", "help": "a setting"},
@@ -68,7 +70,7 @@ COMMANDS = {
               f"task --preset --activation --devices {SPREAD}"),
     "report": ("figures and tables from the records alone", ""),
     "data": ("fetch, verify or list the data", "action name --max-rows --revision"),
-    "translate": ("translate with a model trained here", "sentences --run --backend"),
+    "translate": ("English to German, with a stored model", "sentences --run --compare --backend"),
     "bench": ("time activations, steps, training or decoding", "benchmark"),
 }  # fmt: skip
 
@@ -204,10 +206,14 @@ def command(arguments: argparse.Namespace) -> None:
                     source.verify(each, each.splits)
             print(source.describe(chosen))
         case "translate":
-            model, subwords = runs.load_model(arguments.run)
+            names = [arguments.run, *["multi30k_gelu"] * arguments.compare]
+            models = [runs.load_model(name) for name in names]
             from sgblend_utils.decoding import translate
 
-            print(*translate(model, subwords, arguments.sentences), sep="\n")
+            columns = [translate(*model, arguments.sentences) for model in models]
+            for lines in zip(*columns, strict=True):
+                labels = (f"{name:<17} " if arguments.compare else "" for name in names)
+                print(*map("".join, zip(labels, lines, strict=True)), sep="\n")
         case "bench":
             from sgblend_utils import bench
 
@@ -219,6 +225,7 @@ def command(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Exit code of a command: 0, 2 and a sentence on stderr for a UserError, 130 when stopped."""
+    keep_memory()
     parser = parser or make_parser()
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:

@@ -178,8 +178,12 @@ def learned(config: RunConfig, root: Path | None = None) -> dict[str, Any]:
 
 
 def load_model(key: str) -> tuple[Any, Any]:
-    """Model and tokenizer of a translation run of this machine, by (the beginning of) its key."""
-    found = sorted(models_root().glob(f"{key}*/model.keras"))
+    """Model and tokenizer of a translation run, by (the beginning of) its key.
+
+    Of this machine, or of `data/models`, where names stand for keys.
+    """
+    roots = (models_root(), project_root() / "data" / "models")
+    found = sorted(path for root in roots for path in root.glob(f"{key}*/model.keras"))
     kinds = [json.loads(ZipFile(path).read("config.json"))["class_name"] for path in found]
     if kinds != ["Transformer"] or not (subwords := found[0].with_name("subwords.model")).is_file():
         raise UserError(

@@ -24,6 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # In the order data flows: a module imports from its own subpackage and from earlier ones.
 ORDER = [
     "errors",
+    "memory",
     "zoo",
     "gate",
     "jax",
@@ -48,6 +49,7 @@ ORDER = [
 ]
 # What a report, `--help` or a settings file needs must come without Keras.
 WITHOUT_KERAS = (
+    "memory",
     "zoo",
     "gate",
     "theory",
@@ -246,7 +248,7 @@ def test_works_on_jax_without_tensorflow():
 def test_stays_thin():
     lines = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in MODULES}
     assert not {name: n for name, n in lines.items() if n > 400}
-    assert sum(lines.values()) <= 7705
+    assert sum(lines.values()) <= 7730
 
 
 @each_module
