@@ -17,7 +17,8 @@ from nbconvert import HTMLExporter
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "site"
 RESULTS, EXPLORE = Path("figures/tables/RESULTS.md"), Path("figures/explore.html")
-PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), Path("data/README.md"), RESULTS]
+PAGES = [Path(f"{name}.md") for name in ("README", "CONTRIBUTING", "data/README")]
+PAGES += [Path("data/models/README.md"), RESULTS]
 NOTEBOOKS = sorted(path.relative_to(ROOT) for path in ROOT.glob("notebooks/[0-9]*.ipynb"))
 LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"#]*)(#[^"]*)?("[^>]*>)(.*?)</a>', re.DOTALL)
 SOURCE = re.compile(r'<(?:img|script|link)\b[^>]*?\b(?:src|href)="([^"]+)"')

@@ -640,7 +640,9 @@ display(Markdown(to_markdown(pd.DataFrame(rows, columns=columns)) if rows else "
 #
 # α and β are unbounded here. Only with 0 ≤ α ≤ 1 and β ≥ 0 is the result what the paper's name promises,
 # a *blend* of a Swish and GELU. Outside that range a site computes another function: with α < 0, GELU
-# plus a multiple of the difference between GELU and the Swish.
+# plus a multiple of the difference between GELU and the Swish. One site of the pilot, epoch by epoch:
+#
+# ![SG-Blend at one site after each epoch, with GELU and SiLU](../figures/learning_cifar10_sound_cpu_cd542a.gif)
 
 # %%
 show(figures.figure_shapes)
