@@ -46,14 +46,14 @@ from sgblend_utils.models.transformer import Transformer, TranslationObjective
 from sgblend_utils.report import audit, experiments
 from sgblend_utils.report.claims import judged
 from sgblend_utils.report.figures import HOLLOW
-from sgblend_utils.report.plan import entry_of
-from sgblend_utils.report.tables import interval, number, published, to_markdown
+from sgblend_utils.report.plan import committed_table, entry_of
+from sgblend_utils.report.tables import interval, number, to_markdown
 from sgblend_utils.stats import estimates
 from sgblend_utils.style import LABELS, MUTED, PALETTE
 from sgblend_utils.tasks.train import train
 from sgblend_utils.tasks.translation import TranslationSettings
 
-printed = published("wmt14_table").set_index("activation").loc["sgblend"]
+printed = committed_table("published/wmt14_table.csv").set_index("activation").loc["sgblend"]
 print(f"printed for SG-Blend: accuracy {printed.val_accuracy}, BLEU {printed.bleu}")
 
 # %% [markdown]
@@ -405,7 +405,8 @@ print("as published:", first["metrics"]["examples"][0]["output"][:60] or "(empty
 # paper's comparison?
 
 # %%
-rivals = published("wmt14_table").set_index("activation")[["val_accuracy", "bleu"]]
+rivals = committed_table("published/wmt14_table.csv").set_index("activation")
+rivals = rivals[["val_accuracy", "bleu"]]
 gap = rivals.loc["sgblend"] - rivals.loc["gelu"]
 epoch = np.diff(by_epoch).max()
 print(f"SG-Blend minus GELU as printed: accuracy {gap.val_accuracy:+.3f}, BLEU {gap.bleu:+.3f}")

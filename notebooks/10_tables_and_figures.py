@@ -40,7 +40,7 @@ from sgblend_utils import stats
 from sgblend_utils.data import project_root
 from sgblend_utils.report import claims, digest, experiments, figures, front, note, tables
 from sgblend_utils.report.experiments import BY_NAME, ranges
-from sgblend_utils.report.plan import entry_of, plan
+from sgblend_utils.report.plan import committed_table, entry_of, plan
 from sgblend_utils.style import LABELS, MUTED, activation_style, set_style
 from sgblend_utils.zoo import label
 
@@ -204,7 +204,8 @@ for experiment, dash in zip(translators, itertools.cycle(("-", "--", "-.", ":"))
         errors = [stats.Estimate(0.0, one.deviation / n**0.5, n - 1, n) for n in seeds]
         drawn[experiment.name] = [stats.detectable_difference(error) for error in errors]
         axes.plot(seeds, drawn[experiment.name], dash, color="#222222", label=experiment.name)
-paper = 100 * tables.published("wmt14_table").set_index("activation")[["bleu", "val_accuracy"]]
+paper = committed_table("published/wmt14_table.csv").set_index("activation")
+paper = 100 * paper[["bleu", "val_accuracy"]]
 claimed = (paper - paper.loc["gelu"]).rename(columns={"val_accuracy": "test_accuracy"})
 for name in ("sgblend", "sswish", "silu"):
     height = claimed.loc[name, "bleu"]

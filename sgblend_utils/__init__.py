@@ -1,6 +1,6 @@
 """Helpers for the SG-Blend companion notebooks.
 
-In the order data flows: zoo, gate, jax, torch, activations, theory, data, models, decoding,
+In the order data flows: memory, zoo, gate, jax, torch, activations, theory, data, models, decoding,
 metrics, probes, config, tasks, runs, stats, report, cli.  A module imports only from those before
 its own.
 

@@ -63,6 +63,10 @@ def step_ratios() -> dict[tuple[str, str], list[float]]:
     return table["repeats"].dropna().to_dict()
 
 
+def step_commit() -> str:
+    return next(iter(load("step")["processes"].values()))["git_commit"][:7]
+
+
 def step_table() -> pd.DataFrame:
     """A row per task: `ratio`, the mean over repeats, with its 95 % t interval `low` to `high`."""
     rows = {

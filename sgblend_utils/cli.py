@@ -182,7 +182,7 @@ def command(arguments: argparse.Namespace) -> None:
         case "audit":
             from sgblend_utils.report import audit
 
-            zoo.choose("task with an audit", arguments.task, audit.TASKS)
+            zoo.choose("task with an audit", arguments.task, audit.TRANSLATION)
             seeds = tuple(arguments.seeds)
             one = audit.Audit(arguments.task, arguments.preset, arguments.activation, seeds)
             sweep(arguments, one.runs())
@@ -212,8 +212,8 @@ def command(arguments: argparse.Namespace) -> None:
 
             columns = [translate(*model, arguments.sentences) for model in models]
             for lines in zip(*columns, strict=True):
-                labels = (f"{name:<17} " if arguments.compare else "" for name in names)
-                print(*map("".join, zip(labels, lines, strict=True)), sep="\n")
+                for name, line in zip(names, lines, strict=True):
+                    print(f"{name:<17} {line}" if arguments.compare else line)
         case "bench":
             from sgblend_utils import bench
 

@@ -97,6 +97,11 @@ def test_one_layer_at_all_sites_is_one_line_a_seed(tmp_path):
     figure = figures.figure_parameters(images)
     assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()][:2] == [6, 6]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one layer at all sites"]
+    for record in images.frame["record"]:
+        steps = record["activation_parameters"]
+        steps[:] = [{"stem": sites["stem"]} if sites else sites for sites in steps]
+    figure = figures.figure_parameters(images)  # of a single site that is not said
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["stem"]
 
 
 def test_the_animation_shows_each_epoch_of_the_site_that_moved_farthest(tmp_path):

@@ -56,8 +56,12 @@ class Subwords:
     model: bytes = field(repr=False)  # a protocol buffer
 
     @classmethod
-    def train(cls, sentences: Iterable[str], vocabulary: int, longest: int | None = None) -> Self:
+    def train(
+        cls, sentences: Iterable[str], vocabulary: int | None, longest: int | None = None
+    ) -> Self:
         """Learn byte-pair encoding from sentences of at most `longest` bytes."""
+        if vocabulary is None:
+            raise UserError("Subwords need a number: set vocabulary, for example to 8000.")
         options: dict[str, Any] = {"pad_id": PAD, "unk_id": UNK, "bos_id": BOS, "eos_id": EOS}
         # Unlike the unigram model, BPE does not depend on the number of threads.
         options |= {"model_type": "bpe", "character_coverage": 1.0, "minloglevel": 2}

@@ -47,8 +47,8 @@ def products(
         table, below = ladder.table(root), ladder.provenance(root)
         yield ladder.name, ladder.command, (table, audit.audit_text(table), below)
     if len(steps := bench.step_table()):
-        line = "A training step over GELU's; mean over repeats, 95 % t interval; "
-        line += "CIFAR-10: of ResNet-8, the pilot's network"
+        line = "A training step over GELU's; mean over repeats, 95 % t interval; measured at "
+        line += f"commit {bench.step_commit()}, with its presets"
         text = steps.round(3).reset_index().astype(str)
         yield "overhead", "`sgblend bench step`", (steps, text, line)
     if found:

@@ -3,36 +3,35 @@
 import functools
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from sgblend_utils import stats, zoo
-from sgblend_utils.report.claims import NOT_RUN, decided
+from sgblend_utils.report.claims import NOT_RUN, decided, judged
 from sgblend_utils.report.experiments import BY_NAME, WORDS, Experiment
 from sgblend_utils.report.figures import finish
-from sgblend_utils.report.plan import plan
+from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number
 from sgblend_utils.style import BAND, INK, MUTED, set_style
 
 TWIN = ", frozen twin"
-
-
-planned = functools.partial(plan, "ablations.toml")  # seeds of each task, and contrasts
+planned = functools.partial(plan, "ablations.toml")
 
 
 def arms(found: Sequence[Experiment], task: str, names: set[str]) -> pd.DataFrame:
-    """The planned runs of some arms, a row each; a frozen twin's `activation` says so."""
-    frames = [pd.DataFrame(columns=["activation", "seed"])]
-    for one in found:
-        same = (one.task, one.protocol, one.preset) == (task, "sound", "cpu")
-        if same and one.overrides in ({}, {"frozen_twin": True}):
-            arm = one.frame["activation"] + (TWIN if one.overrides else "")
-            frames.append(one.frame.assign(activation=arm))
-    frame = pd.concat(frames, ignore_index=True)
-    chosen = frame["activation"].isin(names) & frame["seed"].isin(planned()["seeds"][task])
-    return frame[chosen]
+    """The runs of some arms with the plan's seeds; a frozen twin's `activation` says so."""
+    entry = entry_of(task, "sound") | {"activations": names}
+    twins = [
+        replace(
+            one, overrides={}, frame=one.frame.assign(activation=one.frame["activation"] + TWIN)
+        )
+        for one in found
+        if one.overrides == {"frozen_twin": True}
+    ]
+    return pd.concat([judged(found, entry), judged(twins, entry)], ignore_index=True)
 
 
 def contrasts(found: Sequence[Experiment]) -> pd.DataFrame:
@@ -44,7 +43,7 @@ def contrasts(found: Sequence[Experiment]) -> pd.DataFrame:
     margin, better = plan()["margins"][metric]["value"], BY_NAME[metric].better
     for task, own in pd.DataFrame(planned()["contrasts"]).groupby("task", sort=False):
         names = {*own["arm"], *own["baseline"]}
-        frame, count = arms(found, task, names), len(names) * len(planned()["seeds"][task])
+        frame, count = arms(found, task, names), len(names) * len(entry_of(task, "sound")["seeds"])
         for row in own.to_dict("records"):
             row |= {"runs": len(frame), "planned": count, "side": better}
             if len(frame) == count:

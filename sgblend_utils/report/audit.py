@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from sgblend_utils import zoo
 from sgblend_utils.config import RunConfig, record_key, switch_meanings
 from sgblend_utils.errors import UserError
-from sgblend_utils.report.experiments import UNREPORTED, hardware, ranges
+from sgblend_utils.report.experiments import TRANSLATION, UNREPORTED, hardware, ranges
 from sgblend_utils.report.figures import HOLLOW, TITLE, finish, grid
-from sgblend_utils.report.tables import number, published
+from sgblend_utils.report.plan import committed_table
+from sgblend_utils.report.tables import number
 from sgblend_utils.runs import load_records
 from sgblend_utils.style import INK, MUTED
 from sgblend_utils.tasks import task_named
 
-TASKS = ("wmt14", "multi30k")  # of translation, which the paper published the code of
 HEADLINE = "What the published numbers are made of"
 VALUE = "#0072B2"  # with the next two, of Okabe and Ito
 LOSS, GAIN = {"edgecolor": "#D55E00", "hatch": "////"}, {"edgecolor": "#009E73", "hatch": "...."}
@@ -147,7 +147,7 @@ def complete(root: Path | None = None) -> list[Audit]:
     """Of each task and reported preset, with the seeds that have a record for every step."""
     known, found = stored(root), []
     seeds = sorted({record["config"]["seed"] for record in known.values()})
-    for task in TASKS:
+    for task in TRANSLATION:
         for protocol, preset in task_named(task).presets:
             one = Audit(task, preset)
             if protocol != "published" or preset in UNREPORTED:
@@ -173,7 +173,7 @@ def audit_text(table: pd.DataFrame) -> pd.DataFrame:
 def figure_audit(one: Audit, root: Path | None = None) -> Figure:
     """The waterfall: accuracy and BLEU from the published protocol down to the sound one."""
     table = one.table(root)
-    paper = published("wmt14_table").set_index("activation").loc[one.activation]
+    paper = committed_table("published/wmt14_table.csv").set_index("activation").loc[one.activation]
     text, places = audit_text(table), np.arange(len(table))
     figure, (panels,) = grid(2, 6.6, 0.5 * len(table) + 1.2, sharey=True)
     for axes, name, printed in zip(panels, SCORES, ("val_accuracy", "bleu"), strict=True):

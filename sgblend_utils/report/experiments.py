@@ -19,6 +19,7 @@ from sgblend_utils.tasks import task_named
 
 BASELINE = "gelu"
 UNREPORTED = ("mini",)  # presets whose numbers are never a result
+TRANSLATION = ("wmt14", "multi30k")
 WORDS = {"cifar10": "CIFAR-10", "imdb": "IMDB", "multi30k": "Multi30k", "wmt14": "WMT14"}
 WORDS |= {"imdb_bert": "IMDB, BERT-style"}
 
@@ -56,6 +57,12 @@ METRICS = (
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
+def metric_of(task: str, name: str) -> Metric:
+    """A metric with its label for a task: a loss of tokens, or of reviews or images."""
+    per = "" if task in TRANSLATION else "/token"
+    return BY_NAME[name]._replace(label=BY_NAME[name].label.replace(per, ""))
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Runs that differ in activation and seed alone."""
@@ -74,10 +81,9 @@ class Experiment:
 
     @property
     def metrics(self) -> list[Metric]:
-        """Those that some run has; without BLEU, a loss is one of a review or an image."""
-        per = "" if "bleu" in self.frame else "/token"
+        """Those that some run has, as `metric_of` gives them."""
         known = [m for m in METRICS if m.name in self.frame and self.frame[m.name].notna().any()]
-        return [m._replace(label=m.label.replace(per, "")) for m in known]
+        return [metric_of(self.task, m.name) for m in known]
 
     def used(self, use: str) -> list[Metric]:
         return [metric for metric in self.metrics if use in metric.uses.split()]

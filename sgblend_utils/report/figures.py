@@ -99,8 +99,8 @@ def figure_parameters(experiment: Experiment) -> Figure | None:
     values = experiment.parameters().query("parameter in @PARAMETERS")
     if values.empty:
         return None
-    keys = ["activation", "seed", "epoch", "parameter"]
-    if (values.groupby(keys)["value"].nunique() == 1).all():  # all sites agree
+    keys, several = ["activation", "seed", "epoch", "parameter"], values["site"].nunique() > 1
+    if several and (values.groupby(keys)["value"].nunique() == 1).all():  # all sites agree
         values = values.drop_duplicates(keys).assign(part="one layer at all sites")
     values["panel"] = values["activation"].map(label) + ": " + values["parameter"].map(PARAMETERS)
     values["line"] = values["site"] + values["seed"].astype(str)

@@ -13,7 +13,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from sgblend_utils import bench, stats, zoo
 from sgblend_utils.report import audit, claims
 from sgblend_utils.report.claims import NOT_RUN, VERDICTS
-from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment, ranges
+from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment, metric_of, ranges
 from sgblend_utils.report.figures import OURS, finish
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
@@ -123,9 +123,7 @@ def task_table(ledger: pd.DataFrame) -> pd.DataFrame:
     for row in verdicts(ledger).itertuples():
         digits, text = BY_NAME[row.metric].digits, f"{row.seeds:.0f}"
         text += "" if row.verdict != NOT_RUN else f" of {row.planned:.0f}"
-        label = BY_NAME[row.metric].label
-        label = label if row.task in audit.TASKS else label.replace("/token", "")
-        cells = [place(row), zoo.label(row.activation), label]
+        cells = [place(row), zoo.label(row.activation), metric_of(row.task, row.metric).label]
         cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
         rows.append([*cells, number(row.margin, digits), text, f"**{row.verdict}**"])
     names = ["task", "variant", "metric", "difference from GELU", "95 % interval", "margin"]
@@ -241,13 +239,14 @@ def costs() -> list[str]:
     if steps.empty:
         return []
     said = [
-        f"{WORDS.get(task, task)} {number(100 * (row.ratio - 1), 0, sign=True)} % "
+        f"{WORDS[task]} {number(100 * (row.ratio - 1), 0, sign=True)} % "
         f"{interval(100 * (row.low - 1), 100 * (row.high - 1), 0)}"
-        for task, row in steps.rename({"cifar10": "CIFAR-10, ResNet-8,"}).iterrows()
+        for task, row in steps.iterrows()
     ]
     return [
         f"**A training step costs more**, on a CPU, than with GELU: {', '.join(said)} "
-        "([notebook 09](notebooks/09_overhead.ipynb)); the paper says 2.9 %."
+        f"(measured at commit {bench.step_commit()}, with its presets: "
+        "[notebook 09](notebooks/09_overhead.ipynb)); the paper says 2.9 %."
     ]
 
 

@@ -12,7 +12,7 @@ from sgblend_utils import zoo
 from sgblend_utils.bench import bench_path, load
 from sgblend_utils.data import write_atomically
 from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
-from sgblend_utils.report.plan import at_floor, committed_table, plan
+from sgblend_utils.report.plan import at_floor, plan
 from sgblend_utils.stats import compare, summarise
 
 PER_EXAMPLE = ("test_accuracy",)  # of classifiers, whose records say which examples were right
@@ -36,11 +36,6 @@ def to_markdown(table: pd.DataFrame) -> str:
     """A Markdown table, without the index; numbers should be text already."""
     rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in rows)
-
-
-def published(name: str) -> pd.DataFrame:
-    """A file of `data/published`: the paper's own numbers (`wmt14_table`)."""
-    return committed_table(f"published/{name}.csv")
 
 
 def results(experiment: Experiment) -> pd.DataFrame:

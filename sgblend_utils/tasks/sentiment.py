@@ -10,9 +10,9 @@ from sgblend_utils.config import RunConfig, stored_presets
 from sgblend_utils.data import reviews, taken
 from sgblend_utils.data.batches import ReviewBatches
 from sgblend_utils.data.source import Source
-from sgblend_utils.data.text import Words
+from sgblend_utils.data.text import Subwords, Words
 from sgblend_utils.tasks import Loaded
-from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords
+from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files
 
 PROBED_ROWS = 1000  # held-out reviews that the probe of dead units looks at
 PUBLISHED_ROWS = 100  # training rows that the published probe looks at
@@ -91,7 +91,8 @@ class Sentiment(TextTask):
             vocabulary = Words.fit(texts, settings.vocabulary)
         else:
             sample = np.random.default_rng(0).permutation(len(texts))[: settings.subword_reviews]
-            vocabulary = subwords((texts[i] for i in sample), settings, settings.subword_bytes)
+            chosen, longest = (texts[i] for i in sample), settings.subword_bytes
+            vocabulary = Subwords.train(chosen, settings.vocabulary, longest)
         cut = {"cls": bert and not mark, "front": settings.front_truncation}
         encoded, described = {}, left_out | {"vocabulary": len(vocabulary)}
         for name, split in splits.items():

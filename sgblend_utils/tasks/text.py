@@ -5,7 +5,6 @@ from typing import Any
 
 from sgblend_utils import config as c
 from sgblend_utils.data.text import Subwords
-from sgblend_utils.errors import UserError
 from sgblend_utils.tasks import Task
 
 
@@ -48,12 +47,6 @@ class TextTask(Task):
 
         optimizer = make_optimizer(config.settings, steps, model)
         model.compile(optimizer=optimizer, jit_compile=config.backend != "torch", **options)
-
-
-def subwords(texts: Any, settings: TextSettings, longest: int | None = None) -> Subwords:
-    if settings.vocabulary is None:
-        raise UserError("Subwords need a number: set vocabulary, for example to 8000.")
-    return Subwords.train(texts, settings.vocabulary, longest)
 
 
 def subword_files(tokenizer: Any) -> dict[str, bytes]:

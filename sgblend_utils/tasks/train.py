@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from sgblend_utils.config import SCHEMA, RunConfig
+from sgblend_utils.config import RunConfig
 from sgblend_utils.errors import UserError
 from sgblend_utils.models import prepare_backend
 from sgblend_utils.probes import ParameterTrajectory
@@ -27,7 +27,7 @@ from sgblend_utils.tasks.callbacks import Checkpoint, EpochLog, WeightKeeper
 
 
 class Trained(NamedTuple):
-    """A trained model that can be saved, its record without the key, and files it needs."""
+    """A trained model that can be saved, its record without schema and key, and files it needs."""
 
     model: keras.Model
     record: dict[str, Any]
@@ -139,7 +139,6 @@ def train(
     optional = {"gradients": rows.get("gradients"), "resumed": saver.parts}
     optional["devices"] = devices if devices > 1 else None
     record = {
-        "schema": SCHEMA,
         "config": config.describe(),
         "data": {"digest": task.rows_digest(config.preset), **data.described},
         "history": log.rows,

@@ -13,9 +13,9 @@ from sgblend_utils.config import RunConfig, stored_presets
 from sgblend_utils.data import taken, text
 from sgblend_utils.data.batches import PairBatches
 from sgblend_utils.data.source import Source
-from sgblend_utils.data.text import Words, frame, load_pairs, mini_digest, mini_pairs
+from sgblend_utils.data.text import Subwords, Words, frame, load_pairs, mini_digest, mini_pairs
 from sgblend_utils.tasks import Loaded
-from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files, subwords
+from sgblend_utils.tasks.text import TextSettings, TextTask, subword_files
 
 SPLITS = ("train", "validation", "test")
 TAIL = 0.1  # share of the pairs, at their end, that the published code validates on
@@ -92,7 +92,7 @@ class Translation(TextTask):
         """Source and target tokenizer of `pairs`; the same one unless words are untied."""
         both = [text for pair in pairs for text in pair]
         if not settings.word_tokens:
-            return [subwords(both, settings)] * 2
+            return [Subwords.train(both, settings.vocabulary)] * 2
         sides = (both[::2], both[1::2]) if settings.untied_embeddings else (both,)
         return [Words.fit(texts, settings.vocabulary) for texts in sides] * (3 - len(sides))
 
