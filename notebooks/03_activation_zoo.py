@@ -53,7 +53,8 @@ from sgblend_utils.style import LABELS, PALETTE
 # ## 1 · Gallery
 #
 # Each panel shows $f$ (solid), $f'$ (dashed) and $f''$ (dotted), at the values of the parameters that a fresh
-# layer has. Where a curve breaks, the derivative jumps. Layer and formula agree, in every panel.
+# layer has. Where a curve breaks, the derivative jumps. Layer and formula agree, in every panel. All are functions of one number:
+# PolyNorm (Zhuo et al. 2024, arXiv 2411.03884), which divides by a root mean square over a layer's units, is not among them.
 
 # %%
 grid = np.linspace(-4, 4, 801)

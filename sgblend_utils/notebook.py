@@ -9,11 +9,6 @@ from sgblend_utils.errors import quiet
 from sgblend_utils.style import set_style
 
 
-def is_live() -> bool:
-    """Whether somebody sits in front of this notebook (False when executed by a command)."""
-    return "JPY_SESSION_NAME" in os.environ  # which Jupyter's server sets, command-line runs do not
-
-
 def setup() -> None:
     """Import Keras without the backend's start-up chatter, seed it, and set the figure style.
 

@@ -103,7 +103,7 @@ _ROWS = (
         lambda f, x: f.where(x <= -3, 0, f.where(x >= 3, x, x * (x + 3) / 6)),
         "Howard et al. (2019), arXiv 1905.02244", f"{_F}:hard_silu", kinks=(-3.0, 3.0)),
     Activation("serf", "Serf", "#A55194", lambda f, x: x * f.erf(f.softplus(x)),
-        "Nag et al. (2021), arXiv 2108.09598", f"{_OWN}:serf"),
+        "Nag et al. (2021), arXiv 2108.09598"),
     Activation("tanh", "tanh", "#637939", lambda f, x: f.tanh(x),
         "LeCun, Bottou, Orr, Müller (1998), Efficient BackProp", f"{_F}:tanh"),
     Activation("squareplus", "Squareplus", "#8CA252", lambda f, x: (x + f.sqrt(x**2 + 4)) / 2,

@@ -330,6 +330,15 @@ def test_the_difference_figure_shows_each_pair_and_the_intervals_of_the_table(mu
         np.testing.assert_allclose(np.array(bar.get_segments())[:, :, 0], ends)
     left, right = axes.get_xlim()
     assert left < expected.min(axis=None) and right > 0
+    assert not [line for line in axes.lines if line.get_marker() == figures.HOLLOW["marker"]]
+    plt.close("all")
+
+
+def test_differences_by_the_papers_rules_show_what_the_paper_prints():
+    (published,) = [one for one in experiments() if one.slug == "wmt14_published_cpu"]
+    for axes, wanted in zip(figures.figure_differences(published).axes, (1.3, 0.013), strict=True):
+        (printed,) = [line for line in axes.lines if line.get_marker() == figures.HOLLOW["marker"]]
+        assert printed.get_xdata()[0] == pytest.approx(wanted)
     plt.close("all")
 
 

@@ -279,11 +279,6 @@ class Formula(keras.layers.Layer):
         return {**super().get_config(), "row": self.row.name}
 
 
-@_registered
-def serf(x):
-    return x * ops.erf(ops.softplus(x))
-
-
 def learnable_activations(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """The layers of `model`, at any depth, that have `effective_parameters`, by their path."""
     layers = model._flatten_layers(include_self=False)
