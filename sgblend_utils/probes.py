@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 from keras import ops
 from scipy.special import ndtr
 
@@ -147,34 +146,33 @@ class GradientProbe(keras.callbacks.Callback):
     """`values`: norms of the kernels' gradient and its noise scale after each epoch.
 
     They are those of a twin of the functional `model`, with the same layers, over at least two
-    `batches`: pairs, of equal size, of inputs and targets.  `group` maps a kernel's path to the
-    name under which its norm is noted.
+    `batches`: pairs, of equal size, of inputs and targets.
     """
 
-    def __init__(self, model: keras.Model, loss: Any, batches: Sequence[Any], group: Callable):
+    def __init__(self, model: keras.Model, loss: Any, batches: Sequence[Any]):
         super().__init__()
-        self.batches, self.group, self.values = list(batches), group, []
+        self.batches, self.values = list(batches), []
         self.twin = keras.Model(model.inputs, model.outputs)
         self.twin.compile(GradientKeeper(0.0), loss, jit_compile=False, auto_scale_loss=False)
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-        """The gradient of the mean loss of one batch by kernel's path."""
+        """The gradient of the mean loss of one batch by the layer whose kernel it is."""
         # Copies: on some backends an array shares its memory with the variable.
         state = [(v, np.array(ops.convert_to_numpy(v))) for v in self.twin.non_trainable_variables]
         self.twin.train_on_batch(inputs, targets)
         for variable, value in state:  # moving averages, which the twin shares
             variable.assign(value)
-        kept = zip(self.twin.trainable_variables, self.twin.optimizer.kept, strict=True)
-        return {v.path: np.array(ops.convert_to_numpy(g)) for v, g in kept if v.name == "kernel"}
+        pairs = zip(self.twin.trainable_variables, self.twin.optimizer.kept, strict=True)
+        kept = [(v.path.split("/")[-2], g) for v, g in pairs if v.name == "kernel"]
+        return {k.removesuffix("_conv"): np.array(ops.convert_to_numpy(g)) for k, g in kept}
 
     def squared_norms(self, gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
-        squares = {k: float(np.square(g, dtype="float64").sum()) for k, g in gradients.items()}
-        return pd.Series(squares).groupby(self.group, sort=False).sum().to_dict()
+        return {k: float(np.square(g, dtype="float64").sum()) for k, g in gradients.items()}
 
     def measure(self) -> dict[str, Any]:
         """`norm` (of the mean gradient), `norm_by_layer` and `noise_scale` (examples, or None)."""
         each = [self.gradients(*batch) for batch in self.batches]
-        mean = {path: np.mean([one[path] for one in each], axis=0) for path in each[0]}
+        mean = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
         by_layer = self.squared_norms(mean)
         total = sum(by_layer.values())
         small = float(np.mean([sum(self.squared_norms(one).values()) for one in each]))

@@ -5,17 +5,16 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from sgblend_utils import stats, zoo
 from sgblend_utils.report.claims import NOT_RUN, decided, judged
 from sgblend_utils.report.experiments import BY_NAME, WORDS, Experiment
-from sgblend_utils.report.figures import finish
+from sgblend_utils.report.figures import finish, margin_axes, mark_not_run
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number
-from sgblend_utils.style import BAND, INK, MUTED, set_style
+from sgblend_utils.style import INK
 
 TWIN = ", frozen twin"
 planned = functools.partial(plan, "ablations.toml")
@@ -75,18 +74,14 @@ def contrasts_text(table: pd.DataFrame) -> pd.DataFrame:
 
 def figure_ablations(table: pd.DataFrame) -> Figure:
     """The contrasts as a forest plot in nats, with the plan's margin as a band."""
-    set_style()
     counts = table["verdict"].value_counts()
     # Of a task that has not run there is one line.
     table = table[(table["verdict"] != NOT_RUN) | ~table.duplicated(["task", "verdict"])]
-    figure, axes = plt.subplots(figsize=(10, 1.7 + 0.62 * len(table)))
     margin = plan()["margins"][planned()["metric"]]["value"]
-    axes.axvspan(-margin, margin, color=BAND, zorder=0)
-    axes.axvline(0, color=MUTED, linewidth=1)
+    figure, axes = margin_axes(margin, 10, 1.7 + 0.62 * len(table))
     for y, row in enumerate(table.itertuples()):
         if row.verdict == NOT_RUN:
-            look = {"ha": "center", "va": "center", "backgroundcolor": BAND, "color": MUTED}
-            axes.text(0, y, f"not run ({row.runs} of {row.planned} runs)", **look)
+            mark_not_run(axes, y, f"{row.runs} of {row.planned} runs")
             continue
         clear = row.verdict in ("gain", "loss")
         axes.hlines(y, row.low, row.high, INK, linewidth=2.4)
@@ -96,7 +91,6 @@ def figure_ablations(table: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(table)), [textwrap.fill(name, 44) for name in names])
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("← arm better       difference in cross-entropy (nats)       baseline better →")
-    axes.grid(False, axis="y")
     title = "One thing changed at a time: " + ", ".join(f"{n} {v}" for v, n in counts.items())
     note = "bars: 95 % interval; filled: differs from zero after correction; grey: below the margin"
     return finish(figure, title, note)

@@ -16,7 +16,7 @@ from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
 from sgblend_utils.report.plan import committed_table
 from sgblend_utils.report.tables import comparable, message, number
 from sgblend_utils.stats import compare, summarise
-from sgblend_utils.style import INK, MUTED, PALETTE, activation_style, set_style
+from sgblend_utils.style import BAND, INK, MUTED, PALETTE, activation_style, set_style
 from sgblend_utils.theory import closed_form, lipschitz
 from sgblend_utils.zoo import label
 
@@ -44,6 +44,21 @@ def finish(figure: Figure, title: str, note: str) -> Figure:
     note = textwrap.fill(note, int(14 * figure.get_figwidth()))
     figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=MUTED)
     return figure
+
+
+def margin_axes(margin: float, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure of differences, a row each: those below `margin` in a band around zero."""
+    set_style()
+    figure, axes = plt.subplots(figsize=(width, height))
+    axes.axvspan(-margin, margin, color=BAND, zorder=0)
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.grid(False, axis="y")
+    return figure, axes
+
+
+def mark_not_run(axes: Any, y: int, text: str) -> None:
+    look = {"ha": "center", "va": "center", "backgroundcolor": BAND, "color": MUTED}
+    axes.text(0, y, f"not run ({text})", **look)
 
 
 def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool = False) -> Figure:

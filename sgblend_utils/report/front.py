@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,10 +13,10 @@ from sgblend_utils import bench, stats, zoo
 from sgblend_utils.report import audit, claims
 from sgblend_utils.report.claims import NOT_RUN, VERDICTS
 from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment, metric_of, ranges
-from sgblend_utils.report.figures import OURS, finish
+from sgblend_utils.report.figures import OURS, finish, margin_axes, mark_not_run
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
-from sgblend_utils.style import BAND, INK, MUTED, set_style
+from sgblend_utils.style import INK
 
 LOOKS = {OURS: ("o", "#D55E00"), "published": ("s", "#0072B2"), "bounds": ("D", "#CC79A7")}
 
@@ -84,18 +83,14 @@ def figure_forest(ledger: pd.DataFrame, found: Sequence[Experiment]) -> Figure:
     """`effects` as a forest plot: one scale for all tasks, and the margin as a band."""
     table = effects(ledger, found)
     places, arms = list(dict.fromkeys(map(place, table.itertuples()))), {}
-    set_style()
-    figure, axes = plt.subplots(figsize=(8.4, 1.9 + 0.62 * len(places)))
-    axes.axvspan(-1, 1, color=BAND, zorder=0)
-    axes.axvline(0, color=MUTED, linewidth=1)
+    figure, axes = margin_axes(1, 8.4, 1.9 + 0.62 * len(places))
     ends = abs(table[["low", "high"]].to_numpy(float))
     reach = min(12.0, 1.15 * np.nanmax(ends, initial=2.0))
     for name, own in table.groupby(table.apply(place, axis=1), sort=False):
         known = own.dropna(subset="effect")
         if known.empty:
-            text = f"not run ({own['seeds'].max():.0f} of {own['planned'].max():.0f} seeds)"
-            look = {"ha": "center", "va": "center", "backgroundcolor": BAND, "color": MUTED}
-            axes.text(0, places.index(name), text, **look)
+            text = f"{own['seeds'].max():.0f} of {own['planned'].max():.0f} seeds"
+            mark_not_run(axes, places.index(name), text)
         for at, row in enumerate(known.itertuples()):
             y = places.index(name) + 0.22 * (at - (len(known) - 1) / 2)
             variants = [look for word, look in LOOKS.items() if word in row.activation]
@@ -111,7 +106,6 @@ def figure_forest(ledger: pd.DataFrame, found: Sequence[Experiment]) -> Figure:
     axes.set_yticks(range(len(places)), places, fontweight="bold")
     axes.set(ylim=(len(places) - 0.4, -0.6), xlim=(-reach, reach))
     axes.set_xlabel("← GELU better     difference in margins of the plan     SG-Blend better →")
-    axes.grid(False, axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
     return finish(figure, headline(table), note + pooled(table))

@@ -96,7 +96,7 @@ class Vision(Task):
         probed = ImageBatches(data.splits["train"], PROBE_BATCH, data.vocabulary)
         whole = min(PROBE_BATCHES, len(data.splits["train"]) // PROBE_BATCH)
         batches = [probed[i] for i in range(whole)]
-        return [GradientProbe(model, model.loss, batches, layer_of)] if whole > 1 else []
+        return [GradientProbe(model, model.loss, batches)] if whole > 1 else []
 
     def deployed(self, model: Any) -> Any:
         same = model.settings["precision"] == "float32"
@@ -124,11 +124,6 @@ class Vision(Task):
         parts = np.array_split(pixels, math.ceil(len(pixels) / 100))
         batches = ((part, {"pixels": np.ones(len(part), bool)}) for part in parts)
         return metrics | dead_units(model, batches, model.activation_sites())
-
-
-def layer_of(path: str) -> str:
-    """`stage_1_0_1_conv/kernel` -> `stage_1_0_1`: which site it belongs to."""
-    return path.split("/")[-2].removesuffix("_conv")
 
 
 def probabilities(model: Any, pixels: np.ndarray) -> np.ndarray:
