@@ -1,11 +1,15 @@
-"""All threads of a run share one arena, so that no thread gives a step's buffers back."""
+"""What a run's process does beside training: one arena for all threads, no thread of tf.data."""
 
 import platform
 import re
 import subprocess
 import sys
+import time
 
+import keras
 import pytest
+
+from sgblend_utils.models import prepare_backend
 
 CODE = """
 import ctypes, sys, threading
@@ -33,3 +37,23 @@ def test_the_command_line_has_one_arena():
     begun = "import sgblend_utils.cli as cli; cli.main(['data', 'list'])"
     assert arenas("") > 1
     assert arenas(begun) == 1
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
+def test_tf_data_makes_nothing_ahead_of_time():
+    import tensorflow as tf
+
+    made = []
+
+    def rows():
+        for i in range(8):
+            made.append(i)
+            yield i
+
+    prepare_backend()
+    data = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((), tf.int32))
+    rest = iter(data.prefetch(tf.data.AUTOTUNE))
+    next(rest)
+    time.sleep(0.3)
+    assert made == [0]
+    assert [int(i) for i in rest] == [1, 2, 3, 4, 5, 6, 7]
