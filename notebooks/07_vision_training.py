@@ -579,6 +579,8 @@ rows = [
     for strength, accuracy in ({"0": record["metrics"]["test_accuracy"]} | by_strength).items()
 ]
 robust = pd.DataFrame(rows, columns=["activation", "seed", "kind", "strength", "accuracy"])
+
+# %%
 figure, panels = plt.subplots(2, 2, figsize=(10, 5.6), sharex="col", sharey="row")
 for kind, (top, below) in zip(CORRUPTIONS, panels.T, strict=True):
     own = robust[robust["kind"] == kind]
