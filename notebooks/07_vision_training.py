@@ -443,7 +443,7 @@ print({kind: list(values) for kind, values in metrics["robustness"].items()})
 
 # %%
 from sgblend_utils.report import digest, experiments, figures
-from sgblend_utils.report.front import LOOKS
+from sgblend_utils.report.front import look_of
 from sgblend_utils.report.tables import comparison_text, message, results_text
 from sgblend_utils.stats import compare
 from sgblend_utils.style import LABELS, MUTED, activation_style
@@ -537,7 +537,7 @@ for experiment in (e for e in found if e.preset == "cpu"):
     print("SG-Blend minus GELU at SG-Blend's epochs:", " ".join(f"{gap:+.1f}" for gap in ahead))
 
 # %% [markdown]
-# At equal time SG-Blend trails by up to two points until the last two epochs, in which the learning rate falls to zero.
+# At equal time SG-Blend trails by about two points at most until the last two epochs, in which the learning rate falls to zero.
 #
 # ### Which classes are confused
 #
@@ -593,9 +593,8 @@ for kind, (top, below) in zip(CORRUPTIONS, panels.T, strict=True):
     below.axhline(0, color=MUTED, linewidth=1)
     for name in own["activation"].unique():
         style = activation_style(name)
-        for word, (marker, colour) in LOOKS.items():  # of the three forms of SG-Blend
-            if word in name:
-                style |= {"marker": marker, "color": colour}
+        if name.startswith("sgblend"):
+            style["marker"], style["color"] = look_of(name)
         if name != "gelu":
             below.plot(mean[name] - mean["gelu"], **style)
     lost = own.groupby("strength")["accuracy"].mean()
@@ -633,7 +632,8 @@ for experiment in found:
         probed = [record["gradients"] for record in own]
         norms = [[list(row["norm_by_layer"].values()) for row in run] for run in probed]
         factor = np.max(norms, axis=2) / np.min(norms, axis=2)  # by run and epoch
-        ends = [np.median([run[i]["noise_scale"] or np.nan for run in probed]) for i in (0, -1)]
+        # Without a scale there was too much noise to see any signal.
+        ends = [np.median([run[i]["noise_scale"] or np.inf for run in probed]) for i in (0, -1)]
         cells = (f"{factor.max():.1f}", *(f"{float(f'{end:.2g}'):,.0f}" for end in ends))
         rows.append((experiment.preset, LABELS[name], *cells))
 columns = ["preset", "activation", "largest / smallest norm of a layer, at most"]

@@ -149,7 +149,8 @@ for experiment in several:
 # its numbers differ slightly.
 
 # %%
-for experiment in (one for one in several if not one.overrides):  # the pilots are in `figures/`
+current = [one for one in several if not one.overrides]  # the pilots are in `figures/`
+for experiment in current:
     if figure := figures.figure_differences(experiment):
         show_figure(figure)
         print(experiment.slug, digest(tables.comparison(experiment)))
@@ -229,7 +230,7 @@ print(digest(pd.DataFrame(drawn)))
 # preference for Swish or GELU by itself. A narrow band means that seeds and sites agree.
 
 # %%
-for experiment in (one for one in several if not one.overrides):  # the pilots are in `figures/`
+for experiment in current:
     if figure := figures.figure_parameters(experiment):
         show_figure(figure)
         print(experiment.slug, digest(experiment.parameters()))

@@ -57,8 +57,8 @@ def products(
     if (table["verdict"] != claims.NOT_RUN).any():
         source = "the arms in data/ablations.toml"
         yield "ablations", source, ablations.figure_ablations(table)
-        text, line = ablations.contrasts_text(table), "Rules: data/ablations.toml"
-        yield "ablations", source, (table, text, line)
+        line = f"Protocol sound; {front.planned()}; rules: data/ablations.toml"
+        yield "ablations", source, (table, ablations.contrasts_text(table), line)
     rules = claims.rules().replace("\n", " ")
     yield "claims", "all of the above", (ledger, claims.ledger_text(ledger), rules)
 

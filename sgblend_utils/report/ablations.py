@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sgblend_utils import stats, zoo
+from sgblend_utils.report import front
 from sgblend_utils.report.claims import NOT_RUN, decided, judged
 from sgblend_utils.report.experiments import BY_NAME, WORDS, Experiment
 from sgblend_utils.report.figures import finish, margin_axes, mark_not_run
@@ -23,13 +24,9 @@ planned = functools.partial(plan, "ablations.toml")
 def arms(found: Sequence[Experiment], task: str, names: set[str]) -> pd.DataFrame:
     """The runs of some arms with the plan's seeds; a frozen twin's `activation` says so."""
     entry = entry_of(task, "sound") | {"activations": names}
-    twins = [
-        replace(
-            one, overrides={}, frame=one.frame.assign(activation=one.frame["activation"] + TWIN)
-        )
-        for one in found
-        if one.overrides == {"frozen_twin": True}
-    ]
+    twins = [one for one in found if one.overrides == {"frozen_twin": True}]
+    name = {"activation": lambda frame: frame["activation"] + TWIN}
+    twins = [replace(one, overrides={}, frame=one.frame.assign(**name)) for one in twins]
     return pd.concat([judged(found, entry), judged(twins, entry)], ignore_index=True)
 
 
@@ -93,4 +90,4 @@ def figure_ablations(table: pd.DataFrame) -> Figure:
     axes.set_xlabel("← arm better       difference in cross-entropy (nats)       baseline better →")
     title = "One thing changed at a time: " + ", ".join(f"{n} {v}" for v, n in counts.items())
     note = "bars: 95 % interval; filled: differs from zero after correction; grey: below the margin"
-    return finish(figure, title, note)
+    return finish(figure, title, f"protocol sound; {front.planned()}; {note}")

@@ -24,7 +24,7 @@ OURS = "sgblend"
 TITLE = {"fontsize": 11}
 HOLLOW = {"marker": "D", "linestyle": "", "mfc": "white", "mec": INK, "markersize": 6}
 PARAMETERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
-PRINTED = {"reported_accuracy": "val_accuracy", "reported_bleu": "bleu"}  # the paper's columns
+PRINTED = {"val_accuracy": "reported_accuracy", "bleu": "reported_bleu"}  # in the paper's table
 
 
 def grid(count: int, width: float = 3.3, height: float = 3.1, columns: int = 3, **options: Any):
@@ -65,9 +65,12 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
     """A panel per metric, a row per activation; `means` is of `summarise` or, paired, `compare`."""
     figure, axes_grid = grid(len(means), columns=2 if len(means) == 4 else 3)
     note = f"{experiment.provenance}; dots: runs; bars: 95 % interval of the mean, cut at edges"
-    printed = PRINTED if paired and experiment.task == "wmt14" else {}
     note += "; thin: corrected for all rows" * paired
-    note += "; diamonds: printed in the paper" * any(m.name in printed for m in means)
+    gaps = pd.DataFrame()
+    if paired and experiment.task == "wmt14":
+        gaps = committed_table("published/wmt14_table.csv").set_index("activation")
+        gaps = (gaps - gaps.loc[BASELINE]).rename(columns=PRINTED)
+    note += "; diamonds: printed in the paper" * any(m.name in gaps for m in means)
     for axes, (metric, table) in zip(axes_grid.flat, means.items(), strict=False):
         runs = experiment.frame.pivot(index="activation", columns="seed", values=metric.name)
         runs = (runs - runs.loc[BASELINE] if paired else runs).loc[table.index]
@@ -93,10 +96,8 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
         if paired:
             axes.axvline(0.0, color=MUTED, linewidth=1.0)
             axes.set_xlabel(f"Δ {metric.label}  {'better →' if metric.better > 0 else '← better'}")
-        if column := printed.get(metric.name):
-            paper = committed_table("published/wmt14_table.csv").set_index("activation")
-            paper = metric.scale * paper[column].reindex([BASELINE, *runs.index])
-            axes.plot((paper - paper[BASELINE])[1:], places - 0.18, zorder=4, **HOLLOW)
+        if metric.name in gaps:
+            axes.plot(metric.scale * gaps[metric.name].reindex(runs.index), places - 0.18, **HOLLOW)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_title(textwrap.fill(message(experiment, metric), 26), **TITLE)
     title = f"Minus GELU of the same seed: {experiment.title}" if paired else experiment.title

@@ -21,6 +21,10 @@ from sgblend_utils.style import INK
 LOOKS = {OURS: ("o", "#D55E00"), "published": ("s", "#0072B2"), "bounds": ("D", "#CC79A7")}
 
 
+def look_of(spec: str) -> tuple[str, str]:  # marker and colour of a form of SG-Blend
+    return [look for word, look in LOOKS.items() if word in spec][-1]
+
+
 def place(row: Any) -> str:
     protocol = "" if row.protocol == "sound" else f", {row.protocol}"
     return f"{WORDS.get(row.task, row.task)}{protocol}"
@@ -93,8 +97,7 @@ def figure_forest(ledger: pd.DataFrame, found: Sequence[Experiment]) -> Figure:
             mark_not_run(axes, places.index(name), text)
         for at, row in enumerate(known.itertuples()):
             y = places.index(name) + 0.22 * (at - (len(known) - 1) / 2)
-            variants = [look for word, look in LOOKS.items() if word in row.activation]
-            marker, colour = arms[row.activation] = variants[-1]
+            marker, colour = arms[row.activation] = look_of(row.activation)
             early = row.verdict == NOT_RUN
             span = np.clip([row.low, row.high], -reach, reach)
             axes.hlines(y, *span, colour, linewidth=1.2 if early else 2.4)
