@@ -80,9 +80,9 @@ assert np.allclose(keras.ops.convert_to_numpy(fresh), (silu + gelu) / 2, atol=1e
 # %%
 found = experiments()
 ledger = claims.ledger(found)
-front.figure_forest(ledger, found)
+front.figure_forest(ledger)
 plt.show()
-print(digest(front.effects(ledger, found)))
+print(digest(front.effects(ledger)))
 
 # %%
 display(Markdown(to_markdown(front.task_table(ledger))))

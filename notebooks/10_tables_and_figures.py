@@ -253,7 +253,8 @@ for experiment in (e for e in found if "sgblend" in e.activations):
 # What counts as an answer was committed before the runs that give it (`data/plan.toml`): for each metric the smallest
 # difference that matters, with its reason; which activations and seeds each experiment has; and the list of claims
 # (`data/claims.csv`), so that the family of tests does not depend on which records happen to exist. Seeds 0 to 2 were a
-# pilot; they are in the tables above and in no verdict.
+# pilot; they are in the tables above and in no verdict. The second round, with seeds of its own, was planned when the first was
+# known; it judges rows that were undecided, alone, and only when all of its runs are there.
 
 # %%
 labels = {name: metric.label.replace("/token", "") for name, metric in BY_NAME.items()}
@@ -265,13 +266,14 @@ show(pd.DataFrame(margins))
 
 # %%
 planned = []
-for entry in fixed["experiments"]:
-    runs = claims.judged(found, entry)
-    cells = len(entry["activations"]) * len(entry["seeds"])
+again = [entry_of(entry["task"], entry["protocol"]) | entry for entry in fixed["again"]]
+for entry in [*fixed["experiments"], *again]:
+    runs = f"{len(claims.judged(found, entry))} of {claims.cells(entry)}"
     row = {"experiment": f"{entry['task']}, {entry['protocol']}, {entry['preset']}"}
+    row |= {"round": "second" if "claims" in entry else "first"}
     row |= {"primary metric": labels[entry["primary"]]}
     row |= {"activations": ", ".join(map(label, entry["activations"]))}
-    planned.append(row | {"seeds": ranges(entry["seeds"]), "runs": f"{len(runs)} of {cells}"})
+    planned.append(row | {"seeds": ranges(entry["seeds"]), "runs": runs})
 show(pd.DataFrame(planned))
 
 # %% [markdown]
@@ -291,7 +293,7 @@ show(claims.ledger_text(ledger), claims.summary(ledger))
 # %%
 known = {r["key"]: r["config"] for c in found for r in c.frame["record"]}
 for row in ledger.dropna(subset="records").query("kind != 'overhead'").itertuples():
-    entry = entry_of(row.task, row.protocol)
+    entry = claims.deciding(row._asdict(), found)
     for used in map(known.get, row.records.split()):
         assert used["seed"] in entry["seeds"] and used["activation"] in entry["activations"]
 assert set(ledger["verdict"]) <= set(claims.VERDICTS)
@@ -301,8 +303,8 @@ print(ledger["records"].notna().sum(), "of", len(ledger), "claims have records")
 # SG-Blend's variants against GELU on every task, on one scale: differences in units of the plan's margin.
 
 # %%
-show_figure(front.figure_forest(ledger, found))
-print(digest(front.effects(ledger, found)))
+show_figure(front.figure_forest(ledger))
+print(digest(front.effects(ledger)))
 
 # %% [markdown]
 # ## 7 · The paper's teaser figure

@@ -413,9 +413,14 @@ def test_the_plan_covers_every_claim_and_no_pilot_seed():
     for claim in plan.committed_table().query("kind != 'software'").to_dict("records"):
         assert fixed["margins"][claim["metric"]]["value"] > 0
         if claim["kind"] == "difference":
-            entry = plan.entry_of(claim["task"], claim["protocol"])
-            assert {claim["activation"], claim["baseline"]} <= set(entry["activations"])
-    for entry in fixed["experiments"]:
+            rounds, pair = plan.rounds_of(claim), {claim["activation"], claim["baseline"]}
+            assert all(pair <= set(entry["activations"]) for entry in rounds)
+            seeds = [seed for entry in rounds for seed in entry["seeds"]]
+            assert len(seeds) == len(set(seeds))  # a second round has seeds of its own
+    listed = plan.committed_table().set_index("claim")[["task", "protocol"]]
+    for entry in fixed["again"]:
+        assert (listed.loc[entry["claims"]] == [entry["task"], entry["protocol"]]).all(axis=None)
+    for entry in [*fixed["experiments"], *({"primary": "bleu"} | one for one in fixed["again"])]:
         assert min(entry["seeds"]) >= fixed["first_seed"] and "gelu" in entry["activations"]
         assert [canonical(name) for name in entry["activations"]] == entry["activations"]
         assert entry["primary"] in fixed["margins"]
@@ -449,6 +454,22 @@ def test_only_seeds_and_activations_of_the_plan_count(tmp_path):
     fill_store(tmp_path, ("gelu", "sgblend"), WMT14["seeds"], **more)
     again = claims.ledger(experiments(tmp_path)).set_index("claim")
     pd.testing.assert_frame_equal(plain, again)
+
+
+def test_a_second_round_decides_by_its_own_runs_and_only_when_it_is_whole(tmp_path):
+    claim = plan.committed_table().set_index("claim", drop=False).loc["accuracy-relu"]
+    again = plan.rounds_of(claim)[1]
+    first = planned(tmp_path, {})
+    part = planned(tmp_path, {}, **again | {"seeds": again["seeds"][:-1]})
+    pd.testing.assert_frame_equal(first, part)
+    whole = planned(tmp_path, {}, **again)
+    row = whole.loc["accuracy-relu"]
+    assert row["seeds"] == len(again["seeds"]) and row["experiment"].endswith("second round")
+    frame = experiments(tmp_path)[0].frame.set_index("key")
+    assert set(frame.loc[row["records"].split(), "seed"]) == set(again["seeds"])
+    assert row["difference"] != first.loc["accuracy-relu", "difference"]
+    others = [name for name in first.index if name not in again["claims"]]
+    pd.testing.assert_series_equal(whole.loc[others, "low"], first.loc[others, "low"])
 
 
 def test_there_is_no_verdict_before_all_planned_runs_are_there(tmp_path):
@@ -502,12 +523,12 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     verdict = claims.ledger(found).set_index("claim").loc["sound-nll-gelu", "verdict"]
     assert f"| 5 | **{verdict}** |" in text and verdict != claims.NOT_RUN
     ledger = claims.ledger(found)
-    effects = front.effects(ledger, found).set_index(["task", "protocol"])
+    effects = front.effects(ledger).set_index(["task", "protocol"])
     claim = ledger.set_index("claim").loc["sound-nll-gelu"]
     assert effects.loc[("wmt14", "sound"), "effect"] == pytest.approx(
         -claim["difference"] / plan.plan()["margins"]["test_nll"]["value"]
     )
-    assert front.pooled(front.effects(ledger, found)) == ""  # one sound task
+    assert front.pooled(front.effects(ledger)) == ""  # one sound task
 
 
 def test_what_the_test_examples_leave_open_is_that_of_a_paired_difference():
@@ -549,16 +570,3 @@ def test_the_mean_over_tasks_is_that_of_dersimonian_and_laird():
     alike = front.pooled(table.assign(effect=[-0.5, -0.7, -0.6]))
     mean = np.average([-0.5, -0.7, -0.6], weights=weights)
     assert f"{tables.number(mean, 1, True)} [" in alike and alike.endswith("I² 0 %")
-
-
-def test_a_pilot_is_shown_without_a_verdict(tmp_path):
-    fill_store(tmp_path, ("gelu", "sgblend"), (0, 1, 2))
-    found = experiments(tmp_path)
-    table = front.effects(claims.ledger(found), found).set_index(["task", "activation"])
-    row = table.loc[("multi30k", "sgblend")]
-    assert (
-        row["verdict"] == claims.NOT_RUN
-        and np.isfinite(row[["effect", "low", "high"]].tolist()).all()
-    )
-    assert table["effect"].notna().sum() == 1 and np.isnan(row["spread"])
-    assert front.pooled(table.reset_index()) == ""

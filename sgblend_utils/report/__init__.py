@@ -52,7 +52,7 @@ def products(
         text = steps.round(3).reset_index().astype(str)
         yield "overhead", "`sgblend bench step`", (steps, text, line)
     if found:
-        yield "forest", "all planned runs", front.figure_forest(ledger, found)
+        yield "forest", "all planned runs", front.figure_forest(ledger)
     table = ablations.contrasts(found)
     if (table["verdict"] != claims.NOT_RUN).any():
         source = "the arms in data/ablations.toml"

@@ -9,14 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from statsmodels.stats.meta_analysis import combine_effects
 
-from sgblend_utils import bench, stats, zoo
+from sgblend_utils import bench, zoo
 from sgblend_utils.report import audit, claims
 from sgblend_utils.report.claims import NOT_RUN, VERDICTS
 from sgblend_utils.report.experiments import BASELINE, BY_NAME, WORDS, Experiment, metric_of, ranges
 from sgblend_utils.report.figures import OURS, finish, margin_axes, mark_not_run
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
-from sgblend_utils.style import INK
 
 LOOKS = {OURS: ("o", "#D55E00"), "published": ("s", "#0072B2"), "bounds": ("D", "#CC79A7")}
 
@@ -38,28 +37,13 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     return table[pd.Series(primary) & ours & (table["baseline"] == BASELINE)]
 
 
-def effects(ledger: pd.DataFrame, found: Sequence[Experiment]) -> pd.DataFrame:
-    """`verdicts` in margins of the plan, positive where SG-Blend gains: `effect`, `low`, `high`.
-
-    What was not run has the numbers of the pilot, where the store has them.
-    """
+def effects(ledger: pd.DataFrame) -> pd.DataFrame:
+    """`verdicts` in margins of the plan, positive where SG-Blend gains: `effect`, `low`, `high`."""
     table, columns = verdicts(ledger).copy(), ["difference", "low", "high"]
-    for at, row in table[table["verdict"] == NOT_RUN].iterrows():
-        one = pilot(found, row)
-        if one is not None and one.freedom:
-            table.loc[at, columns] = (one.difference, *one.interval())
     margins = table["metric"].map(lambda name: plan()["margins"][name]["value"])
     scaled = table[columns].astype(float).mul(table["side"] / margins, axis=0)
     table["effect"], table["spread"] = scaled["difference"], (table["error"] / margins) ** 2
     return table.assign(low=scaled[columns[1:]].min(axis=1), high=scaled[columns[1:]].max(axis=1))
-
-
-def pilot(found: Sequence[Experiment], row: Any) -> stats.Estimate | None:
-    """The same comparison in seeds below the plan's first, whatever their settings."""
-    alike = (one.frame for one in found if (one.task, one.protocol) == (row.task, row.protocol))
-    early = [f[f["seed"] < plan()["first_seed"]] for f in alike if row.metric in f]
-    frame = max(early, key=len, default=None)
-    return None if frame is None else stats.estimates(frame, row.metric)[0].get(row.activation)
 
 
 def pooled(table: pd.DataFrame) -> str:
@@ -83,9 +67,9 @@ def headline(table: pd.DataFrame) -> str:
     return f"SG-Blend against GELU: {said}"
 
 
-def figure_forest(ledger: pd.DataFrame, found: Sequence[Experiment]) -> Figure:
+def figure_forest(ledger: pd.DataFrame) -> Figure:
     """`effects` as a forest plot: one scale for all tasks, and the margin as a band."""
-    table = effects(ledger, found)
+    table = effects(ledger)
     places, arms = list(dict.fromkeys(map(place, table.itertuples()))), {}
     figure, axes = margin_axes(1, 8.4, 1.9 + 0.62 * len(places))
     ends = abs(table[["low", "high"]].to_numpy(float))
@@ -98,18 +82,16 @@ def figure_forest(ledger: pd.DataFrame, found: Sequence[Experiment]) -> Figure:
         for at, row in enumerate(known.itertuples()):
             y = places.index(name) + 0.22 * (at - (len(known) - 1) / 2)
             marker, colour = arms[row.activation] = look_of(row.activation)
-            early = row.verdict == NOT_RUN
             span = np.clip([row.low, row.high], -reach, reach)
-            axes.hlines(y, *span, colour, linewidth=1.2 if early else 2.4)
-            face = {"mfc": "white" if early else colour, "mec": colour}
-            axes.plot(np.clip(row.effect, -reach, reach), y, marker, markersize=8, **face)
+            axes.hlines(y, *span, colour, linewidth=2.4)
+            axes.plot(np.clip(row.effect, -reach, reach), y, marker, markersize=8, color=colour)
     for arm, (marker, colour) in arms.items():
         axes.plot([], [], marker, color=colour, label=zoo.label(arm))
-    axes.plot([], [], "o", mfc="white", mec=INK, label="pilot, other settings: no verdict")
     axes.set_yticks(range(len(places)), places, fontweight="bold")
     axes.set(ylim=(len(places) - 0.4, -0.6), xlim=(-reach, reach))
     axes.set_xlabel("← GELU better     difference in margins of the plan     SG-Blend better →")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    if arms:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
     return finish(figure, headline(table), note + pooled(table))
 
@@ -134,8 +116,8 @@ def section(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None
     table, runs = verdicts(ledger), sum(len(one.frame) for one in found)
     guide = "[RESULTS.md](figures/tables/RESULTS.md) has every table; how to read them is in "
     guide += "[notebook 10](notebooks/10_tables_and_figures.ipynb)."
-    out = [f"Written by `sgblend report` from {runs} records of real runs. {guide}"]
-    out += [
+    out = [
+        f"Written by `sgblend report` from {runs} records of real runs. {guide}",
         points(ledger, found, root),
         f"![{headline(table)}](figures/forest.png)",
         to_markdown(task_table(ledger)),
@@ -193,9 +175,10 @@ def published_rules(ledger: pd.DataFrame) -> list[str]:
         text = f"{found_here} {interval(row.low, row.high, metric.digits)} in {metric.label}"
         found_size = {"possible": "not excluded"}.get(row.size_found, row.size_found)
         said.append(f"{text}, where the paper prints {printed} ({found_size})")
+    seeds = ranges(rows["planned"]).replace(",", " or ")
     gains, at_floor = ((rows["verdict"] == v).sum() for v in ("gain", claims.NOT_TESTABLE))
     return [
-        f"**By the paper's own rules** (WMT14, {rows['planned'].max():.0f} seeds), SG-Blend minus "
+        f"**By the paper's own rules** (WMT14, {seeds} seeds), SG-Blend minus "
         f"GELU is {'; '.join(said)}. Of SG-Blend's {len(rows)} rows, {at_floor} of them not "
         f"testable, {gains or 'none'} {'is' if gains < 2 else 'are'} a gain after correction."
     ]

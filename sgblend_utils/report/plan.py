@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -47,3 +48,9 @@ def entry_of(task: str, protocol: str) -> dict[str, Any]:
     """The plan's entry for an experiment; empty if it has none."""
     keys = {"task": task, "protocol": protocol}
     return next((one for one in plan()["experiments"] if keys.items() <= one.items()), {})
+
+
+def rounds_of(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The plan's entries for a row of `claims.csv`: of its experiment, and of the second round."""
+    first = entry_of(claim["task"], claim["protocol"])
+    return [first, *(first | one for one in plan()["again"] if claim["claim"] in one["claims"])]
