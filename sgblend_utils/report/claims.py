@@ -110,13 +110,9 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
 def described(claim: dict[str, Any], one: Estimate) -> dict[str, Any]:
     margin, (low, high) = plan()["margins"][claim["metric"]]["value"], one.interval()
     row = {"difference": one.difference, "error": one.error, "low": low, "high": high}
-    row |= {
-        "margin": margin,
-        "seeds": one.seeds,
-        "needed": stats.seeds_needed(margin, one.deviation),
-    }
-    row |= {"p": one.p(), "p_equivalent": one.p_equivalent(margin)}
-    row["detectable"] = stats.detectable_difference(one)
+    row |= {"margin": margin, "seeds": one.seeds, "detectable": stats.detectable_difference(one)}
+    row |= {"needed": stats.seeds_needed(margin, one.deviation), "p": one.p()}
+    row["p_equivalent"] = one.p_equivalent(margin)
     if claim["kind"] != "best" and pd.notna(size := claim["size"]):
         if claim["kind"] == "overhead":  # at most so much
             reached, excluded = high <= size, low > size
