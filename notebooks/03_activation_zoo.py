@@ -28,7 +28,7 @@
 # gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, three of the four starts learn similar functions at different $\alpha$ and $\beta$, at most 0.41 of the distance from SiLU to
 # GELU apart; the start at GELU ends four times that distance away.
 #
-# *You will learn* how 27 activations differ in minimum, steepness and critical gain, how to use any of them as a layer,
+# *You will learn* how 28 activations differ in minimum, steepness and critical gain, how to use any of them as a layer,
 # and what SG-Blend's parameters do in a network that learns.
 #
 # *Needs* scikit-learn's digits. *Takes* half a minute.
@@ -53,8 +53,9 @@ from sgblend_utils.style import LABELS, PALETTE
 # ## 1 · Gallery
 #
 # Each panel shows $f$ (solid), $f'$ (dashed) and $f''$ (dotted), at the values of the parameters that a fresh
-# layer has. Where a curve breaks, the derivative jumps. Layer and formula agree, in every panel. All are functions of one number:
-# PolyNorm (Zhuo et al. 2024, arXiv 2411.03884), which divides by a root mean square over a layer's units, is not among them.
+# layer has. Where a curve breaks, the derivative jumps. Layer and formula agree, in every panel. One activation has none:
+# PolyNorm (Zhuo et al. 2024, arXiv 2411.03884) divides each power of x by its root mean square over a layer's units, so that it
+# depends on the pattern of its inputs and not on their size.
 
 # %%
 grid = np.linspace(-4, 4, 801)
@@ -75,7 +76,8 @@ def panel(axes, name):
 # %%
 figure, panels = plt.subplots(7, 4, figsize=(11, 15), sharex=True, sharey=True)
 panels.flat[-1].set_axis_off()
-for axes, name in zip(panels.flat[: len(ACTIVATIONS)], ACTIVATIONS, strict=True):
+functions = [name for name, row in ACTIVATIONS.items() if row.elementwise]
+for axes, name in zip(panels.flat[: len(functions)], functions, strict=True):
     panel(axes, name)
     own = keras.ops.convert_to_numpy(make_activation(name)(grid[None].astype("float32")))[0]
     assert np.abs(own - theory.closed_form(name)(grid)).max() < 1e-5
@@ -84,6 +86,17 @@ for axes in panels[-1]:
 handles = [plt.Line2D([], [], color="#222222", linestyle=d) for d in ("-", "--", ":")]
 figure.legend(handles, ["$f$", "$f'$", "$f''$"], loc="outside lower center", ncols=3)
 plt.show()
+
+# %%
+units = np.random.default_rng(0).normal(size=(1, 64)).astype("float32")
+changes = {}
+for name in ("polynorm", "silu"):
+    layer = make_activation(name)
+    changes[name] = keras.ops.convert_to_numpy(layer(10 * units) - layer(units))
+    print(f"{LABELS[name]}, inputs ten times as large: up to {abs(changes[name]).max():.2f} apart")
+
+# %%
+assert abs(changes["polynorm"]).max() < 1e-4 < 1 < abs(changes["silu"]).max()
 
 # %% [markdown]
 # ## 2 · The table
@@ -116,7 +129,7 @@ def row(name):
 
 
 # %%
-table = pd.DataFrame({LABELS[name]: row(name) for name in ACTIVATIONS}).T
+table = pd.DataFrame({LABELS[name]: row(name) for name in functions}).T
 assert table.loc["SG-Blend", "parameters"] == 3 and table.loc["PReLU", "parameters"] == 512
 assert (
     table.loc["ReLU", "critical gain"] == "1.4142" and table.loc["GELU", "largest |f′|"] == "1.1289"
@@ -492,9 +505,9 @@ plt.show()
 # Smish, with 0.64. Its critical gain is the largest: the weights make up for it.
 #
 # ```python
-# from sgblend_utils import theory, zoo
+# from sgblend_utils import theory
 #
-# steepest = {name: theory.lipschitz(name)[1] for name in zoo.ZOO}
+# steepest = {name: theory.lipschitz(name)[1] for name in theory.EXPRESSIONS}
 # assert min(steepest, key=steepest.get) == "smish"
 # ```
 #

@@ -10,17 +10,9 @@ from sgblend_utils.zoo import ZOO, label
 INK, MUTED, GRID, BAND = "#222222", "#6b6b6b", "#e3e3e3", "#efefef"
 PALETTE = {name: row.colour for name, row in ZOO.items()}
 LABELS = {name: row.label for name, row in ZOO.items()}
-_DASHES = (
-    "-",  # sgblend
-    (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)),  # sswish
-    (0, (1.5, 1.2)),  # silu
-    (0, (5, 1.2, 1.2, 1.2)),  # swish
-    (0, (5, 1.8)),  # gelu
-    (0, (9, 2)),  # mish
-    (0, (3, 1)),  # relu
-    (0, (1, 1)),
-    (0, (4, 1, 1, 1)),
-)
+# Of sgblend, sswish, silu, swish; gelu, mish, relu and, over again, those that follow.
+_DASHES = ("-", (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+_DASHES += ((0, (5, 1.8)), (0, (9, 2)), (0, (3, 1)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d", "8", "H", "1")
 _LOOK = {"figure.dpi": 100, "savefig.dpi": 110, "figure.constrained_layout.use": True}
 _LOOK |= {"font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10}

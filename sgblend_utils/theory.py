@@ -30,13 +30,15 @@ FUNCTIONS = {
 def expression(spec: str) -> sp.Expr:
     """An activation with its options in the symbol x, and alpha, beta and gamma if it has them."""
     row, options = checked(spec)
+    if not row.elementwise:
+        raise UserError(f"{row.label} is no function of one number: it has no closed form.")
     learned = {s.name: s for s in symbols if s.name in row.parameters}
     return row.evaluate(FUNCTIONS, x=x, **{**options, **learned})
 
 
 # Name -> expression in x (and alpha, beta, gamma where the function learns them).
 EXPRESSIONS: dict[str, sp.Expr] = {
-    **{name: expression(name) for name in ZOO},
+    **{name: expression(name) for name, row in ZOO.items() if row.elementwise},
     "sgblend_sigmoid": expression("sgblend(gelu=sigmoid)"),
     "gelu_sigmoid": expression("sgblend(gelu=sigmoid)").subs(alpha, 0),
 }

@@ -42,6 +42,7 @@ class Activation:
     parameters: Mapping[str, float] = field(default_factory=dict)  # learned -> their start
     options: Mapping[str, Any] = field(default_factory=dict)  # what a spec may set -> default
     kinks: tuple[float, ...] = ()  # where the first or second derivative jumps
+    elementwise: bool = True  # a function of one number, with closed forms
 
     def evaluate(self, functions: Mapping[str, Any], **values: Any) -> Any:
         """The expression, where f has `functions` (NumPy's, SymPy's), and `values` x and others.
@@ -139,6 +140,11 @@ _ROWS = (
         lambda f, x, scale, bias: scale * f.where(x > 0, x, 0) ** 2 + bias,
         "Yu et al. (2022), arXiv 2210.13452",
         parameters={"scale": 0.8944, "bias": -0.4472}, kinks=(0.0,)),
+    Activation("polynorm", "PolyNorm", "#B8A9C9",
+        lambda f, x, cubic, square, linear, bias:
+            cubic * f.normed(x**3) + square * f.normed(x**2) + linear * f.normed(x) + bias,
+        "Zhuo et al. (2024), arXiv 2411.03884", elementwise=False,
+        parameters=dict.fromkeys(("cubic", "square", "linear"), 1 / 3) | {"bias": 0.0}),
 )  # fmt: skip
 ZOO = {row.name: row for row in _ROWS}  # in the order of tables and palettes
 VARIANTS = {  # spec -> label

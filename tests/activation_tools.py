@@ -12,6 +12,7 @@ from sgblend_utils.zoo import ZOO
 FUNCTIONS = {name: getattr(np, name) for name in ("exp", "log", "tanh", "sqrt", "where", "pi")}
 FUNCTIONS |= {"sigmoid": special.expit, "Phi": special.ndtr, "erf": special.erf}
 FUNCTIONS |= {"softplus": functools.partial(np.logaddexp, 0.0)}
+FUNCTIONS["normed"] = lambda z: z / np.sqrt(np.mean(z**2, axis=-1, keepdims=True) + 1e-6)
 
 
 def formula(name, x, **values):

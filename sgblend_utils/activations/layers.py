@@ -244,6 +244,7 @@ _FUNCTIONS = {name: getattr(ops, name) for name in ("erf", "log", "sigmoid", "ta
 _FUNCTIONS |= {"softplus": ops.softplus, "sqrt": np.sqrt, "pi": np.pi}
 _FUNCTIONS["exp"] = lambda z: ops.exp(ops.minimum(z, 80.0))  # finite, so that 0 times it is 0
 _FUNCTIONS["Phi"] = lambda z: 0.5 * (1.0 + ops.erf(z * 0.5**0.5))
+_FUNCTIONS["normed"] = lambda z: z * ops.rsqrt(ops.mean(z * z, axis=-1, keepdims=True) + 1e-6)
 
 
 @_registered

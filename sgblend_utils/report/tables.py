@@ -67,8 +67,7 @@ def results_text(experiment: Experiment, metrics: Iterable[Metric] | None = None
 
 def comparison(experiment: Experiment) -> pd.DataFrame:
     """Every activation against GELU, a row per metric and activation (see `stats.compare`)."""
-    metrics = experiment.used("compared")
-    metrics = [m for m in metrics if comparable(experiment, m.name)]
+    metrics = [m for m in experiment.used("compared") if comparable(experiment, m.name)]
     tables = {m.name: compare(experiment.frame, m.name, BASELINE, m.better) for m in metrics}
     tables = {name: table for name, table in tables.items() if len(table)}
     keys = ["metric", "activation"]
