@@ -431,6 +431,10 @@ for name in ("sgblend", "relu"):
 assert known["sgblend"].interval()[0] > 0 and known["sgblend"].difference < 0.01
 assert known["relu"].interval()[0] > 0.01
 
+# %% [markdown]
+# [Notebook 08](08_ablations.ipynb) takes SG-Blend's 0.007 nats apart: they belong to the function that it is while it learns, not to the one that it
+# becomes.
+
 # %%
 multi30k = by_task["multi30k"]
 display(figure_performance(multi30k))

@@ -747,7 +747,7 @@ for experiment in found:
 #   that is where the gain comes from: held within that range it is −0.0031 nats from GELU (−0.0070 to 0.0008), no relevant
 #   difference, and as published −0.0047 (−0.0086 to −0.0008), undecided after correction. Both are 0.012 to 0.013 nats
 #   behind the free form ([notebook 08](08_ablations.ipynb)).
-# * **Cost.** A training step of the pilot's network takes 18 % longer than with GELU
+# * **Cost.** A training step takes 9 % longer than with GELU (7 to 11)
 #   ([notebook 09](09_overhead.ipynb)).
 # * **Robustness.** No activation is shown to be more robust; free SG-Blend loses 1.7 points to GELU under blur (0.7 to 2.7).
 # * **Not tested.** Dead units (there are hardly any), and the paper's own networks, for want of its recipe and

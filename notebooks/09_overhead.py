@@ -18,7 +18,7 @@
 # **Claim of this notebook.** The paper calls SG-Blend's overhead negligible and supports it with one pair of
 # numbers: an epoch takes 142 s with SG-Blend and 138 s with GELU, 2.9 % more. Whether that holds depends on
 # where one looks. The activation by itself costs between 1.6 and 5.4 times as much as GELU on large arrays, depending on the
-# backend; a training step of a small Transformer is 3 % longer, one of a small ResNet 18 %. It keeps no more memory for its backward pass than GELU. Left to automatic differentiation, the formula keeps several times as much for its
+# backend; a training step of a small Transformer is 3 % longer, one of a small ResNet 9 %. It keeps no more memory for its backward pass than GELU. Left to automatic differentiation, the formula keeps several times as much for its
 # backward pass, and on large arrays takes longer on JAX, on TensorFlow with XLA and on PyTorch as it comes.
 #
 # *You will learn* how to time two things on a machine that is never quiet, what an activation does with memory,
@@ -186,9 +186,8 @@ show(text.rename(columns={"what": "activation"}))
 #
 # In a network most of the time goes into matrix products. The steps below are those of the `cpu` presets:
 # loss, gradient, clipping, optimizer, everything, on real batches; the translation tasks run on JAX, CIFAR-10 on
-# TensorFlow. Dots are repeats, the bar is their mean's 95 % interval. CIFAR-10's network here is the pilot's ResNet-8; the
-# preset's is now `resnet8_wide`, which has half as many activations for as many multiplications, so that less is to be
-# expected of it. It was not measured yet.
+# TensorFlow. Dots are repeats, the bar is their mean's 95 % interval. CIFAR-10's network is
+# `resnet8_wide`, which has half as many activations as the pilot's ResNet-8 for as many multiplications.
 
 # %%
 PAPER = 100 * (142 / 138 - 1)  # of its epochs
@@ -215,7 +214,7 @@ show(text.assign(repeats=steps["repeats"]).reset_index())
 
 # %% [markdown]
 # The paper's own epochs differ by 2.9 %. On both translation tasks, whose model is much like the paper's, a step is
-# longer by about as much. On CIFAR-10 it is longer by 18 %: a narrow ResNet has few multiplications for each
+# longer by about as much. On CIFAR-10 it is longer by 9 % (by 18 % in the pilot's network, measured before): a narrow ResNet has few multiplications for each
 # activation, and the three sums over all elements, which neither XLA nor TensorFlow makes in the same pass as the rest, are
 # not small beside them (with α, β, γ fixed the step takes as long as GELU's). For this Transformer the intervals include the paper's
 # 2.9 %; for this ResNet they do not. The ledger of

@@ -57,7 +57,7 @@ def show(table: pd.DataFrame, below: str = "") -> None:
 def show_figure(figure: plt.Figure) -> None:
     """A figure in 64 colours, which takes a third of the space; `figures/` has them in full."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=90)
+    figure.savefig(drawn, format="png", dpi=80)
     plt.close(figure)
     Picture.open(drawn).convert("RGB").quantize(64).save(small, "png", optimize=True)
     display(Image(small.getvalue()))
@@ -128,12 +128,12 @@ for experiment in found:
 # %% [markdown]
 # The figures below have panels of the paper's performance figure: scores on the test set and dead units; the time is
 # measured apart, in [notebook 09](09_overhead.ipynb), since the clock of a sweep measures whatever else ran at the
-# time. They are drawn for experiments of at least three runs; for fewer, the table is enough. (Images have further
+# time. They are drawn for experiments of at least three runs of more than one activation; for others, the table is enough. (Images have further
 # figures, of confusion, robustness and learned shapes, in [notebook 07](07_vision_training.ipynb).) A title that
 # says "no difference shown" means that no corrected interval of a paired difference from GELU excludes zero.
 
 # %%
-several = [experiment for experiment in found if len(experiment.frame) > 2]
+several = [e for e in found if len(e.frame) > 2 and len(e.activations) > 1]
 for experiment in several:
     show_figure(figures.figure_performance(experiment))
     print(experiment.slug, digest(tables.results(experiment)))
@@ -307,24 +307,12 @@ show_figure(front.figure_forest(ledger))
 print(digest(front.effects(ledger)))
 
 # %% [markdown]
-# ## 7 · The paper's teaser figure
-#
-# Three first derivatives. The published figure draws GELU in its logistic approximation
-# $x\,\sigma(1.702x)$, whose slope peaks lower than that of GELU itself; with that form SG-Blend is a mixture
-# of two Swishes.
-
-# %%
-for published in (True, False):
-    show_figure(figures.figure_teaser(published))
-    slopes = {name: slope for name, (_, slope) in figures.teaser_curves(published).items()}
-    print("published" if published else "exact", digest(pd.DataFrame(slopes)))
-
-# %% [markdown]
-# ## 8 · Which command makes what
+# ## 7 · Which command makes what
 #
 # `sgblend report` rewrites every file named here, in `figures/`, from the records alone; a second call
 # changes no byte, and a test compares the committed tables with the committed records. The tables are
-# there as CSV with all digits and as Markdown. This is the list that the report itself writes:
+# there as CSV with all digits and as Markdown. The paper's first figure needs no records: it is `teaser_*.png` there, and
+# [notebook 01](01_activation_derivation.ipynb) draws and checks it. This is the list that the report itself writes:
 
 # %%
 index = pd.read_csv(project_root() / "figures" / "tables" / "index.csv", comment="#")

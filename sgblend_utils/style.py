@@ -10,7 +10,6 @@ from sgblend_utils.zoo import ZOO, label
 INK, MUTED, GRID, BAND = "#222222", "#6b6b6b", "#e3e3e3", "#efefef"
 PALETTE = {name: row.colour for name, row in ZOO.items()}
 LABELS = {name: row.label for name, row in ZOO.items()}
-# Of sgblend, sswish, silu, swish; gelu, mish, relu and, over again, those that follow.
 _DASHES = ("-", (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 _DASHES += ((0, (5, 1.8)), (0, (9, 2)), (0, (3, 1)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d", "8", "H", "1")

@@ -35,7 +35,7 @@ def products(
         yield f"teaser_{form}", "no records", figures.figure_teaser(form == "published")
     yield "explore", "SG-Blend in the sound protocol", explore.page(found)
     for one in found:
-        for name in FIGURES if len(one.frame) >= FEWEST else ():
+        for name in FIGURES if len(one.frame) >= FEWEST and len(one.activations) > 1 else ():
             yield f"{name}_{one.slug}", one.command, getattr(figures, f"figure_{name}")(one)
         yield f"learning_{one.slug}", one.command, figures.animation_learning(one)
         table, text = tables.results(one), tables.results_text(one)

@@ -86,8 +86,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     row = {"experiment": f"{task}, {claim['protocol']}, {entry['preset']}{again}"}
     row |= {"planned": len(entry["seeds"]), "seeds": int(frame["seed"].nunique())}
     best = claim["kind"] == "best"
-    others = [name for name in entry["activations"] if name != ours]
-    others = others if best else [claim["baseline"]]
+    others = [n for n in entry["activations"] if n != ours] if best else [claim["baseline"]]
     if best and len(others) < claim["size"]:
         return {"verdict": NOT_RUN}
     if len(frame) < cells(entry) or metric not in frame:

@@ -63,7 +63,8 @@ def mark_not_run(axes: Any, y: int, text: str) -> None:
 
 def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool = False) -> Figure:
     """A panel per metric, a row per activation; `means` is of `summarise` or, paired, `compare`."""
-    figure, axes_grid = grid(len(means), columns=2 if len(means) == 4 else 3)
+    height = max(3.1, 0.9 + 0.55 * max(map(len, means.values())))
+    figure, axes_grid = grid(len(means), height=height, columns=2 if len(means) == 4 else 3)
     note = f"{experiment.provenance}; dots: runs; bars: 95 % interval of the mean, cut at edges"
     note += "; thin: corrected for all rows" * paired
     gaps = pd.DataFrame()
@@ -120,15 +121,16 @@ def figure_differences(experiment: Experiment) -> Figure | None:
 
 
 def figure_parameters(experiment: Experiment) -> Figure | None:
-    """α, β, γ by epoch, a line per site and seed; None where nothing is learned."""
+    """α, β, γ by epoch where learned, a line per site and seed; None where nothing is."""
     values = experiment.parameters().query("parameter in @PARAMETERS")
-    if values.empty:
+    values["line"] = values["site"] + values["seed"].astype(str)
+    moved = values.groupby(["activation", "parameter", "line"])["value"].transform("nunique") > 1
+    if (values := values[moved]).empty:
         return None
     keys, several = ["activation", "seed", "epoch", "parameter"], values["site"].nunique() > 1
     if several and (values.groupby(keys)["value"].nunique() == 1).all():  # all sites agree
         values = values.drop_duplicates(keys).assign(part="one layer at all sites")
     values["panel"] = values["activation"].map(label) + ": " + values["parameter"].map(PARAMETERS)
-    values["line"] = values["site"] + values["seed"].astype(str)
     set_style()
     with plt.rc_context({"figure.constrained_layout.use": False}):  # seaborn lays out by itself
         look = {"units": "line", "estimator": None, "alpha": 0.75, "height": 2.7, "aspect": 1.2}

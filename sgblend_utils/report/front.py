@@ -190,10 +190,9 @@ def sound(table: pd.DataFrame) -> str:
     for verdict in VERDICTS:
         own = rows[rows["verdict"] == verdict]
         names = [f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples()]
-        if verdict == NOT_RUN:  # which variants, the table says
-            names = list(dict.fromkeys(place(row) for row in own.itertuples()))
         parts += [f"{verdict}: {', '.join(names)}"] if names else []
-    return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}."
+    more = "What a difference is made of: [notebook 08](notebooks/08_ablations.ipynb)."
+    return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}. {more}"
 
 
 def distances(found: Sequence[Experiment]) -> list[str]:

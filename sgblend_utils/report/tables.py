@@ -124,8 +124,12 @@ def message(experiment: Experiment, metric: Metric) -> str:
         return f"{plain}: one seed, no test"
     sides = (table["low_corrected"] > 0, table["high_corrected"] < 0)[:: metric.better]
     named = zip(("better", "worse"), (table.index[side] for side in sides), strict=True)
-    said = [f"{', '.join(map(zoo.label, names))} {word}" for word, names in named if len(names)]
+    said = [f"{listed(names, len(table))} {word}" for word, names in named if len(names)]
     return f"{plain}: " + ("; ".join(said) or "no difference shown")
+
+
+def listed(names: pd.Index, count: int) -> str:
+    return ", ".join(map(zoo.label, names)) if len(names) < 4 else f"{len(names)} of {count}"
 
 
 def save(path: Path, values: pd.DataFrame, text: pd.DataFrame, note: str) -> list[Path]:
