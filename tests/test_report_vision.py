@@ -82,7 +82,7 @@ def test_the_title_counts_sites_that_left_the_blend(tmp_path):
 def test_parameters_have_a_line_for_each_site_and_seed(images):
     figure = figures.figure_parameters(images)
     titles = [axes.get_title("left") for axes in figure.axes]
-    assert titles == ["SG-Blend: α", "SG-Blend: β", "SG-Blend: γ"]
+    assert titles == ["SG-Blend: α", "SG-Blend: β"]  # γ stays at 5
     lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata())]
     ends = [last[site]["alpha"] for last in learned_last(images) for site in SITES]
     assert sorted(line.get_ydata()[-1] for line in lines) == pytest.approx(sorted(ends))
@@ -102,6 +102,16 @@ def test_one_layer_at_all_sites_is_one_line_a_seed(tmp_path):
         steps[:] = [{"stem": sites["stem"]} if sites else sites for sites in steps]
     figure = figures.figure_parameters(images)  # of a single site that is not said
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["stem"]
+
+
+def test_a_parameter_that_nothing_learns_has_no_panel(tmp_path):
+    images = made(tmp_path)
+    for record in images.frame["record"]:
+        for sites in record["activation_parameters"]:
+            for at, values in enumerate(sites.values()):
+                values["gamma"] = 0.1 * at  # fixed, at each site where it will
+    titles = [axes.get_title("left") for axes in figures.figure_parameters(images).axes]
+    assert titles == ["SG-Blend: α", "SG-Blend: β"]
 
 
 def test_the_animation_shows_each_epoch_of_the_site_that_moved_farthest(tmp_path):
