@@ -28,7 +28,7 @@
 # gain lie between GELU's and SiLU's, its largest slope a little below both, at three parameters a site. On digits, three of the four starts learn similar functions at different $\alpha$ and $\beta$, at most 0.41 of the distance from SiLU to
 # GELU apart; the start at GELU ends four times that distance away.
 #
-# *You will learn* how 28 activations differ in minimum, steepness and critical gain, how to use any of them as a layer,
+# *You will learn* how 27 functions differ in minimum, steepness and critical gain, how to use any of 28 activations as a layer,
 # and what SG-Blend's parameters do in a network that learns.
 #
 # *Needs* scikit-learn's digits. *Takes* half a minute.

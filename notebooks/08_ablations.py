@@ -247,8 +247,8 @@ assert (known["runs"] == known["planned"]).all()
 assert (known["low"] < known["difference"]).all() and (known["difference"] < known["high"]).all()
 
 # %% [markdown]
-# **WMT14: the way costs more than the end.** Whatever is not GELU ends behind it there: SiLU by 0.009 nats, the half blend that learns nothing by 0.007,
-# and xGELU by 0.008, which starts as GELU and learns to leave it. Within SG-Blend nothing matters: learning α, β and γ or leaving them at their
+# **WMT14: the way costs more than the end.** SiLU ends 0.009 nats behind GELU there, the half blend that learns nothing 0.007, and xGELU, which starts
+# as GELU and learns to leave it, 0.008. Within SG-Blend nothing matters: learning α, β and γ or leaving them at their
 # start, learning γ or not, the published limits or none; each of these differences is shown to be below the margin. But the learned *shape* is
 # as good as GELU's, to which it is close (section 3): a network that has it from the first step is 0.007 better than the
 # one that learned it on the way. The next cell puts that twin beside GELU, a pair that is not in the planned list.
