@@ -41,9 +41,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from sgblend_utils import stats, theory
-from sgblend_utils.report import ablations, digest, experiments
-from sgblend_utils.report.claims import judged
-from sgblend_utils.report.experiments import WORDS
+from sgblend_utils.report import ablations, claims, digest, experiments
+from sgblend_utils.report.experiments import WORDS, ranges
 from sgblend_utils.report.plan import entry_of
 from sgblend_utils.report.tables import interval, number, to_markdown
 from sgblend_utils.style import MUTED, PALETTE
@@ -156,8 +155,8 @@ assert np.allclose(pair, [0.3, 0.6] * np.interp([0.8, 3.0], betas, s), rtol=1e-3
 def learned(task):
     """α and β of every site at the end of the free arm's runs, if all planned runs are there."""
     entry = entry_of(task, "sound")
-    frame = judged(found, entry)
-    if len(frame) < len(entry["activations"]) * len(entry["seeds"]):
+    frame = claims.judged(found, entry)
+    if len(frame) < claims.cells(entry):
         return None
     own = frame.loc[frame["activation"] == "sgblend", ["seed", "record"]]
     rows = [
@@ -258,7 +257,8 @@ task = table[table["task"] == "wmt14"]
 arms = ablations.arms(found, "wmt14", {*task["arm"], *task["baseline"]})
 means = arms.groupby("activation")["test_nll"].mean()
 gap = stats.estimates(arms, "test_nll", "gelu")[0]["sgblend" + ablations.TWIN]
-print("cross-entropy on WMT14, means over seeds:")
+seeds = ranges(arms["seed"])
+print(f"WMT14, protocol sound, preset cpu, seeds {seeds}: mean cross-entropy (nats)")
 for name, mean in means.sort_values().items():
     print(f"{mean:.4f} {ablations.arm_label(name)}")
 said = f"{number(gap.difference, 4, sign=True)} {interval(*gap.interval(), 4)}"

@@ -38,9 +38,9 @@ from PIL import Image as Picture
 
 from sgblend_utils import stats
 from sgblend_utils.data import project_root
-from sgblend_utils.report import claims, digest, experiments, figures, front, note, tables
+from sgblend_utils.report import claims, digest, drawn, experiments, figures, front, note, tables
 from sgblend_utils.report.experiments import BY_NAME, ranges
-from sgblend_utils.report.plan import committed_table, entry_of, plan
+from sgblend_utils.report.plan import committed_table, plan
 from sgblend_utils.style import LABELS, MUTED, activation_style, set_style
 from sgblend_utils.zoo import label
 
@@ -133,7 +133,7 @@ for experiment in found:
 # says "no difference shown" means that no corrected interval of a paired difference from GELU excludes zero.
 
 # %%
-several = [e for e in found if len(e.frame) > 2 and len(e.activations) > 1]
+several = [experiment for experiment in found if drawn(experiment)]
 for experiment in several:
     show_figure(figures.figure_performance(experiment))
     print(experiment.slug, digest(tables.results(experiment)))
@@ -266,8 +266,7 @@ show(pd.DataFrame(margins))
 
 # %%
 planned = []
-again = [entry_of(entry["task"], entry["protocol"]) | entry for entry in fixed["again"]]
-for entry in [*fixed["experiments"], *again]:
+for entry in [*fixed["experiments"], *fixed["again"]]:
     runs = f"{len(claims.judged(found, entry))} of {claims.cells(entry)}"
     row = {"experiment": f"{entry['task']}, {entry['protocol']}, {entry['preset']}"}
     row |= {"round": "second" if "claims" in entry else "first"}

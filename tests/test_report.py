@@ -423,7 +423,9 @@ def test_the_plan_covers_every_claim_and_no_pilot_seed():
     listed = plan.committed_table().set_index("claim")[["task", "protocol"]]
     for entry in fixed["again"]:
         assert (listed.loc[entry["claims"]] == [entry["task"], entry["protocol"]]).all(axis=None)
-    for entry in [*fixed["experiments"], *({"primary": "bleu"} | one for one in fixed["again"])]:
+        first = plan.entry_of(entry["task"], entry["protocol"])
+        assert all(entry[name] == first[name] for name in ("preset", "backend", "primary"))
+    for entry in [*fixed["experiments"], *fixed["again"]]:
         assert min(entry["seeds"]) >= fixed["first_seed"] and "gelu" in entry["activations"]
         assert [canonical(name) for name in entry["activations"]] == entry["activations"]
         assert entry["primary"] in fixed["margins"]

@@ -19,12 +19,16 @@ from sgblend_utils.report import ablations, audit, claims, explore, figures, fro
 from sgblend_utils.report.experiments import Experiment, digest, experiments
 from sgblend_utils.runs import check_writable
 
-__all__ = ["Experiment", "digest", "experiments", "note", "write_report"]
+__all__ = ["Experiment", "digest", "drawn", "experiments", "note", "write_report"]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-FEWEST = 3  # runs of which figures are drawn: of fewer, the table says it all
+FEWEST = 3  # runs of which figures are drawn: of fewer, or one activation, the table says it all
 ENDS = {Figure: ".png", FuncAnimation: ".gif", str: ".html"}
 FIGURES = ("performance", "differences", "parameters", "shapes")
+
+
+def drawn(one: Experiment) -> bool:
+    return len(one.frame) >= FEWEST and len(one.activations) > 1
 
 
 def products(
@@ -35,7 +39,7 @@ def products(
         yield f"teaser_{form}", "no records", figures.figure_teaser(form == "published")
     yield "explore", "SG-Blend in the sound protocol", explore.page(found)
     for one in found:
-        for name in FIGURES if len(one.frame) >= FEWEST and len(one.activations) > 1 else ():
+        for name in FIGURES if drawn(one) else ():
             yield f"{name}_{one.slug}", one.command, getattr(figures, f"figure_{name}")(one)
         yield f"learning_{one.slug}", one.command, figures.animation_learning(one)
         table, text = tables.results(one), tables.results_text(one)
@@ -127,12 +131,10 @@ def all_results(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | 
     for one in found:
         table = tables.to_markdown(tables.results_text(one, one.used("readme")))
         out += [f"## {one.name}", table, f"{note(one)}."]
-        if len(one.frame) >= FEWEST and len(one.activations) > 1:
+        if drawn(one):
             out.append(f"![Performance figure: {one.name}](../performance_{one.slug}.png)")
-    out += ["## The audit"] + [
-        f"![{audit.HEADLINE}](../{a.name}.png)" for a in audit.complete(root)
-    ]
-    return "\n\n".join(out) + "\n"
+    pictures = (f"![{audit.HEADLINE}](../{one.name}.png)" for one in audit.complete(root))
+    return "\n\n".join([*out, "## The audit", *pictures]) + "\n"
 
 
 def update_readme(text: str, section: str) -> str:

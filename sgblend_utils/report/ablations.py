@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sgblend_utils import stats, zoo
 from sgblend_utils.report import front
-from sgblend_utils.report.claims import NOT_RUN, decided, judged
+from sgblend_utils.report.claims import NOT_RUN, decided, judged, tally
 from sgblend_utils.report.experiments import BY_NAME, WORDS, Experiment
 from sgblend_utils.report.figures import finish, margin_axes, mark_not_run
 from sgblend_utils.report.plan import entry_of, plan
@@ -71,7 +71,7 @@ def contrasts_text(table: pd.DataFrame) -> pd.DataFrame:
 
 def figure_ablations(table: pd.DataFrame) -> Figure:
     """The contrasts as a forest plot in nats, with the plan's margin as a band."""
-    counts = table["verdict"].value_counts()
+    title = f"One thing changed at a time: {tally(table)}"
     # Of a task that has not run there is one line.
     table = table[(table["verdict"] != NOT_RUN) | ~table.duplicated(["task", "verdict"])]
     margin = plan()["margins"][planned()["metric"]]["value"]
@@ -88,6 +88,5 @@ def figure_ablations(table: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(table)), [textwrap.fill(name, 44) for name in names])
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("← arm better       difference in cross-entropy (nats)       baseline better →")
-    title = "One thing changed at a time: " + ", ".join(f"{n} {v}" for v, n in counts.items())
     note = "bars: 95 % interval; filled: differs from zero after correction; grey: below the margin"
     return finish(figure, title, f"protocol sound; {front.planned()}; {note}")

@@ -140,7 +140,10 @@ def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary(table: pd.DataFrame) -> str:
+def tally(table: pd.DataFrame) -> str:
     counts = table["verdict"].value_counts()
-    parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
-    return f"Of {len(table)} claims: {', '.join(parts)}."
+    return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
+
+
+def summary(table: pd.DataFrame) -> str:
+    return f"Of {len(table)} claims: {tally(table)}."

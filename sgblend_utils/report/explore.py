@@ -30,9 +30,8 @@ def learned(experiment: Experiment) -> dict[str, dict[str, list[list[float]]]]:
     table, out = experiment.parameters().query("activation == @OURS"), {}
     for (seed, site), own in table.groupby(["seed", "site"], sort=False):
         epochs = own.pivot(index="epoch", columns="parameter", values="value")[list(PARAMETERS)]
-        out.setdefault(str(seed), {})[site] = epochs.map(
-            lambda value: round(value, 4)
-        ).values.tolist()
+        rounded = epochs.map(lambda value: round(value, 4))
+        out.setdefault(str(seed), {})[site] = rounded.values.tolist()
     return out
 
 

@@ -61,10 +61,7 @@ def pooled(table: pd.DataFrame) -> str:
 
 
 def headline(table: pd.DataFrame) -> str:
-    """How many primary comparisons have which verdict."""
-    counts = table["verdict"].value_counts()
-    said = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    return f"SG-Blend against GELU: {said}"
+    return f"SG-Blend against GELU: {claims.tally(table)}"
 
 
 def figure_forest(ledger: pd.DataFrame) -> Figure:

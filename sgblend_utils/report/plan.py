@@ -52,5 +52,5 @@ def entry_of(task: str, protocol: str) -> dict[str, Any]:
 
 def rounds_of(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The plan's entries for a row of `claims.csv`: of its experiment, and of the second round."""
-    first = entry_of(claim["task"], claim["protocol"])
-    return [first, *(first | one for one in plan()["again"] if claim["claim"] in one["claims"])]
+    again = (one for one in plan()["again"] if claim["claim"] in one["claims"])
+    return [entry_of(claim["task"], claim["protocol"]), *again]
