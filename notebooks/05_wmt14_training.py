@@ -359,7 +359,7 @@ print(searches[shown].round(2).to_string(index=False))
 from sgblend_utils.report.experiments import experiments
 
 found = [e for e in experiments() if (e.protocol, e.preset) == ("sound", "cpu")]
-found = [e for e in found if e.task in ("multi30k", "wmt14") and not e.overrides]
+found = [e for e in found if e.task in ("multi30k", "wmt14") and not (e.overrides or e.again)]
 for experiment in found:
     seeds = experiment.frame.groupby("activation", sort=False)["seed"].nunique()
     print(f"{experiment.name}:", ", ".join(f"{name} × {n}" for name, n in seeds.items()))

@@ -128,13 +128,14 @@ for experiment in found:
 # %% [markdown]
 # The figures below have panels of the paper's performance figure: scores on the test set and dead units; the time is
 # measured apart, in [notebook 09](09_overhead.ipynb), since the clock of a sweep measures whatever else ran at the
-# time. They are drawn for experiments of at least three runs of more than one activation; for others, the table is enough. (Images have further
+# time. They are drawn for experiments of at least three runs of more than one activation; for others, the table is enough, and those of the
+# second round are in `figures/`. (Images have further
 # figures, of confusion, robustness and learned shapes, in [notebook 07](07_vision_training.ipynb).) A title that
 # says "no difference shown" means that no corrected interval of a paired difference from GELU excludes zero.
 
 # %%
 several = [experiment for experiment in found if drawn(experiment)]
-for experiment in several:
+for experiment in (one for one in several if not one.again):
     show_figure(figures.figure_performance(experiment))
     print(experiment.slug, digest(tables.results(experiment)))
 
@@ -145,8 +146,8 @@ for experiment in several:
 # them drops out of the difference from GELU's run with that seed, which is why runs are compared in
 # pairs. The thick bar is the 95 % interval of the mean difference; the thin one holds for all
 # comparisons with GELU on that metric together. Below BLEU 5, output has little to do with the source: not compared.
-# These figures and tables use all stored seeds, the pilot's included; the ledger of section 6 uses the planned seeds alone, so
-# its numbers differ slightly.
+# These figures and tables use all stored seeds of a round, in the first the pilot's included; the ledger of section 6 uses the
+# planned seeds alone, so its numbers differ slightly.
 
 # %%
 current = [one for one in several if not one.overrides]  # the pilots are in `figures/`
@@ -230,7 +231,7 @@ print(digest(pd.DataFrame(drawn)))
 # preference for Swish or GELU by itself. A narrow band means that seeds and sites agree.
 
 # %%
-for experiment in current:
+for experiment in (one for one in current if not one.again):
     if figure := figures.figure_parameters(experiment):
         show_figure(figure)
         print(experiment.slug, digest(experiment.parameters()))

@@ -8,7 +8,7 @@ from sgblend_utils.report import ablations, experiments
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.runs import Place, write_record
 
-TASKS = list(dict.fromkeys(row["task"] for row in ablations.planned()["contrasts"]))
+TASKS = list(dict.fromkeys(row["task"] for row in plan("ablations.toml")["contrasts"]))
 SEEDS = {task: entry_of(task, "sound")["seeds"] for task in TASKS}
 
 
@@ -27,12 +27,12 @@ def stored(root, task, effects, seeds):
 
 
 def arms_of(task):
-    rows = [row for row in ablations.planned()["contrasts"] if row["task"] == task]
+    rows = [row for row in plan("ablations.toml")["contrasts"] if row["task"] == task]
     return {name: 0.0 for row in rows for name in (row["arm"], row["baseline"])}
 
 
 def test_the_contrasts_name_arms_that_can_be_run_with_seeds_that_judge():
-    wanted = ablations.planned()
+    wanted = plan("ablations.toml")
     for row in wanted["contrasts"]:
         assert row["arm"] != row["baseline"] and row["task"] in SEEDS
         for name in (row["arm"], row["baseline"]):
@@ -48,7 +48,7 @@ def test_the_contrasts_name_arms_that_can_be_run_with_seeds_that_judge():
 @pytest.mark.parametrize("task", TASKS)
 def test_an_effect_is_found_where_it_was_put_and_nowhere_else(tmp_path, task):
     effects, seeds = arms_of(task), SEEDS[task]
-    first = next(r for r in ablations.planned()["contrasts"] if r["task"] == task)
+    first = next(r for r in plan("ablations.toml")["contrasts"] if r["task"] == task)
     effects[first["arm"]] += 0.05
     stored(tmp_path, task, effects, seeds)
     table = ablations.contrasts(experiments(tmp_path))

@@ -470,8 +470,13 @@ def test_a_second_round_decides_by_its_own_runs_and_only_when_it_is_whole(tmp_pa
     whole = planned(tmp_path, {}, **again)
     row = whole.loc["accuracy-relu"]
     assert row["seeds"] == len(again["seeds"]) and row["experiment"].endswith("second round")
-    frame = experiments(tmp_path)[0].frame.set_index("key")
+    one, two = experiments(tmp_path)  # two experiments, each with tables and figures of its own
+    assert (one.again, two.again) == (False, True) and two.slug == f"{one.slug}_second"
+    assert one.name in two.name and "second round" in two.name and "second round" in two.title
+    assert set(one.frame["seed"]) == set(WMT14["seeds"])
+    frame = two.frame.set_index("key")
     assert set(frame.loc[row["records"].split(), "seed"]) == set(again["seeds"])
+    assert row["range"] == "11-40"
     assert row["difference"] != first.loc["accuracy-relu", "difference"]
     others = [name for name in first.index if name not in again["claims"]]
     pd.testing.assert_series_equal(whole.loc[others, "low"], first.loc[others, "low"])
@@ -513,7 +518,7 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     text = section(found)
     assert "By the paper's own rules" in text and "1 undecided, 9 not run" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| WMT14, published")]
-    assert "| 8 | **undecided** |" in row
+    assert "| 3-10 | **undecided** |" in row
     losses = [line for line in text.splitlines() if "cross-entropy (nats" in line]
     assert len(losses) == 9
     assert all(("30k" in line or "WMT" in line) == ("nats/token" in line) for line in losses)
@@ -526,7 +531,7 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     text = section(found)
     assert "WMT14 0.012 to 0.200" in text
     verdict = claims.ledger(found).set_index("claim").loc["sound-nll-gelu", "verdict"]
-    assert f"| 5 | **{verdict}** |" in text and verdict != claims.NOT_RUN
+    assert f"| 3-7 | **{verdict}** |" in text and verdict != claims.NOT_RUN
     ledger = claims.ledger(found)
     effects = front.effects(ledger).set_index(["task", "protocol"])
     claim = ledger.set_index("claim").loc["sound-nll-gelu"]

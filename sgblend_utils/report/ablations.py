@@ -1,6 +1,5 @@
 """What SG-Blend's effect is made of: the contrasts of `data/ablations.toml`, and their figure."""
 
-import functools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from sgblend_utils.report.tables import interval, number
 from sgblend_utils.style import INK
 
 TWIN = ", frozen twin"
-planned = functools.partial(plan, "ablations.toml")
 
 
 def arms(found: Sequence[Experiment], task: str, names: set[str]) -> pd.DataFrame:
@@ -35,9 +33,9 @@ def contrasts(found: Sequence[Experiment]) -> pd.DataFrame:
 
     A task without all of its runs has no differences: `runs` of `planned` are there.
     """
-    metric, rows = planned()["metric"], []
+    metric, rows = plan("ablations.toml")["metric"], []
     margin, better = plan()["margins"][metric]["value"], BY_NAME[metric].better
-    for task, own in pd.DataFrame(planned()["contrasts"]).groupby("task", sort=False):
+    for task, own in pd.DataFrame(plan("ablations.toml")["contrasts"]).groupby("task", sort=False):
         names = {*own["arm"], *own["baseline"]}
         frame, count = arms(found, task, names), len(names) * len(entry_of(task, "sound")["seeds"])
         for row in own.to_dict("records"):
@@ -60,7 +58,7 @@ def arm_label(name: str) -> str:
 
 
 def contrasts_text(table: pd.DataFrame) -> pd.DataFrame:
-    digits, rows = BY_NAME[planned()["metric"]].digits, []
+    digits, rows = BY_NAME[plan("ablations.toml")["metric"]].digits, []
     for row in table.itertuples():
         cells = [WORDS[row.task], row.question, arm_label(row.arm), arm_label(row.baseline)]
         cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
@@ -74,7 +72,7 @@ def figure_ablations(table: pd.DataFrame) -> Figure:
     title = f"One thing changed at a time: {tally(table)}"
     # Of a task that has not run there is one line.
     table = table[(table["verdict"] != NOT_RUN) | ~table.duplicated(["task", "verdict"])]
-    margin = plan()["margins"][planned()["metric"]]["value"]
+    margin = plan()["margins"][plan("ablations.toml")["metric"]]["value"]
     figure, axes = margin_axes(margin, 10, 1.7 + 0.62 * len(table))
     for y, row in enumerate(table.itertuples()):
         if row.verdict == NOT_RUN:

@@ -6,15 +6,15 @@ from typing import Any
 import pandas as pd
 
 from sgblend_utils import bench, stats
-from sgblend_utils.report.experiments import BY_NAME, Experiment
-from sgblend_utils.report.plan import at_floor, committed_table, digest, plan, rounds_of
+from sgblend_utils.report.experiments import BY_NAME, Experiment, ranges
+from sgblend_utils.report.plan import NAMES, at_floor, committed_table, digest, plan, rounds_of
 from sgblend_utils.report.tables import interval, number
 from sgblend_utils.stats import Estimate
 
 NOT_RUN, BY_CODE, NOT_TESTABLE = "not run", "asserted in code", "not testable"
 VERDICTS = ("gain", "loss", "no relevant difference", "undecided", NOT_TESTABLE, NOT_RUN, BY_CODE)
 COLUMNS = ["experiment", "seeds", "planned", "difference", "error", "low", "high", "margin", "p"]
-COLUMNS += ["p_equivalent", "size_found", "detectable", "needed", "verdict", "records"]
+COLUMNS += ["p_equivalent", "size_found", "detectable", "needed", "verdict", "range", "records"]
 RULES = """\
 Margins, claims and seeds were fixed before the runs (`data/plan.toml`, digest {digest}). A
 difference is a mean over paired seeds; its 95 % interval and tests take their deviation from all
@@ -37,9 +37,9 @@ def rules() -> str:
 
 def judged(found: Sequence[Experiment], entry: dict[str, Any]) -> pd.DataFrame:
     """The runs that a verdict may use: of the planned preset, activations and seeds."""
-    names = ("task", "protocol", "preset", "backend")
     for one in found:
-        if not one.overrides and all(getattr(one, name) == entry.get(name) for name in names):
+        same = all(getattr(one, name) == entry.get(name) for name in NAMES)
+        if same and not one.overrides and one.again == ("claims" in entry):
             planned = one.frame["activation"].isin(entry["activations"])
             return one.frame[planned & one.frame["seed"].isin(entry["seeds"])]
     return pd.DataFrame(columns=["activation", "seed", "key"])
@@ -85,6 +85,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     frame, again = judged(found, entry), ", second round" * ("claims" in entry)
     row = {"experiment": f"{task}, {claim['protocol']}, {entry['preset']}{again}"}
     row |= {"planned": len(entry["seeds"]), "seeds": int(frame["seed"].nunique())}
+    row["range"] = ranges(entry["seeds"])
     best = claim["kind"] == "best"
     others = [n for n in entry["activations"] if n != ours] if best else [claim["baseline"]]
     if best and len(others) < claim["size"]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sgblend_utils import zoo
 from sgblend_utils.config import switch_meanings
+from sgblend_utils.report.plan import NAMES, second_round
 from sgblend_utils.runs import load_records
 from sgblend_utils.tasks import task_named
 
@@ -65,7 +66,7 @@ def metric_of(task: str, name: str) -> Metric:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that differ in activation and seed alone."""
+    """Runs that differ in activation and seed alone, of one round of the plan."""
 
     task: str
     protocol: str
@@ -74,6 +75,7 @@ class Experiment:
     overrides: Mapping[str, Any]  # settings that differ from today's preset
     slug: str  # names the experiment's files
     frame: pd.DataFrame  # a row per run: activation, seed, key, metrics in their units, record
+    again: bool = False  # the second round, of rows that the first left undecided
 
     @property
     def activations(self) -> list[str]:
@@ -95,11 +97,12 @@ class Experiment:
     @property
     def name(self) -> str:
         changes = f" ({', '.join(self.changes)})" if self.changes else ""
-        return f"{self.task}, {self.protocol}, {self.preset}{changes}"
+        again = ", second round" * self.again
+        return f"{self.task}, {self.protocol}, {self.preset}{changes}{again}"
 
     @property
     def title(self) -> str:
-        other = ", with other settings" if self.overrides else ""
+        other = ", with other settings" if self.overrides else ", second round" * self.again
         task = WORDS.get(self.task, self.task)
         return f"{task}, {self.protocol} protocol, preset {self.preset}{other}"
 
@@ -165,21 +168,23 @@ def experiments(root: Path | None = None) -> list[Experiment]:
     found, texts, frame = {}, [], load_records(root)
     for record in frame.get("record", ()):
         shared = {k: v for k, v in record["config"].items() if k not in ("activation", "seed")}
-        texts.append(json.dumps([shared, record["data"]["digest"]], sort_keys=True))
-    for text, rows in frame.groupby(pd.Series(texts, dtype=object), sort=False):
-        names = list(rows.iloc[0][["task", "protocol", "preset", "backend"]])
+        text = json.dumps([shared, record["data"]["digest"]], sort_keys=True)
+        texts.append((text, second_round(record["config"])))
+    for (text, second), rows in frame.groupby(pd.Series(texts, dtype=object), sort=False):
+        names = rows.iloc[0][[*NAMES]].tolist()
         presets = task_named(names[0]).presets
         kind = type(next(iter(presets.values())))
         today = presets.get((names[1], names[2]), kind())
         overrides = kind().override(json.loads(text)[0]["settings"]).differing(today)
         step = names[1] == "published" and set(overrides) & set(switch_meanings(kind))
         if names[2] not in UNREPORTED and not step:
-            mark, slug = hashlib.sha256(text.encode()).hexdigest()[:6], "_".join(names[:3])
-            found[mark] = Experiment(*[*names, overrides, slug, in_units(rows)])
+            mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+            slug = "_".join([*names[:3], *["second"] * second])
+            found[mark, second] = Experiment(*names, overrides, slug, in_units(rows), second)
     plain = Counter(one.slug for one in found.values() if not one.overrides)
-    for mark, one in found.items():
+    for (mark, second), one in found.items():
         if one.overrides or plain[one.slug] > 1:
-            found[mark] = replace(one, slug=f"{one.slug}_{mark}")
+            found[mark, second] = replace(one, slug=f"{one.slug}_{mark}")
     return sorted(found.values(), key=lambda one: one.slug)
 
 

@@ -12,17 +12,12 @@ PARAMETERS = ("alpha", "beta", "gamma")
 
 
 def chosen(found: Sequence[Experiment]) -> list[Experiment]:
-    """Per task, the experiment with the most runs of SG-Blend; at a tie, with today's preset.
-
-    Of the sound protocol alone: the published one has another GELU than the page.
-    """
-
-    def size(one: Experiment) -> tuple[int, bool]:
-        return (one.frame["activation"] == OURS).sum(), not one.overrides
-
+    """Per task, the experiment with the most runs of SG-Blend; at a tie, with today's preset."""
+    # The published protocol has another GELU than the page.
     ours = [one for one in found if one.protocol == "sound" and OURS in one.activations]
-    largest = {one.task: one for one in sorted(ours, key=size)}
-    return [one for _, one in sorted(largest.items())]
+    ours.sort(key=lambda one: ((one.frame["activation"] == OURS).sum(), not one.overrides))
+    largest = {one.task: one for one in ours}
+    return [largest[task] for task in sorted(largest)]
 
 
 def learned(experiment: Experiment) -> dict[str, dict[str, list[list[float]]]]:
@@ -30,8 +25,7 @@ def learned(experiment: Experiment) -> dict[str, dict[str, list[list[float]]]]:
     table, out = experiment.parameters().query("activation == @OURS"), {}
     for (seed, site), own in table.groupby(["seed", "site"], sort=False):
         epochs = own.pivot(index="epoch", columns="parameter", values="value")[list(PARAMETERS)]
-        rounded = epochs.map(lambda value: round(value, 4))
-        out.setdefault(str(seed), {})[site] = rounded.values.tolist()
+        out.setdefault(str(seed), {})[site] = epochs.map(lambda v: round(v, 4)).values.tolist()
     return out
 
 

@@ -17,6 +17,7 @@ from sgblend_utils.report.figures import OURS, finish, margin_axes, mark_not_run
 from sgblend_utils.report.plan import entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
 
+TITLE = "SG-Blend against GELU"
 LOOKS = {OURS: ("o", "#D55E00"), "published": ("s", "#0072B2"), "bounds": ("D", "#CC79A7")}
 
 
@@ -60,10 +61,6 @@ def pooled(table: pd.DataFrame) -> str:
     return f"; mean of {len(own)} tasks {ends}, I² {100 * max(0.0, found.i2):.0f} %"
 
 
-def headline(table: pd.DataFrame) -> str:
-    return f"SG-Blend against GELU: {claims.tally(table)}"
-
-
 def figure_forest(ledger: pd.DataFrame) -> Figure:
     """`effects` as a forest plot: one scale for all tasks, and the margin as a band."""
     table = effects(ledger)
@@ -90,15 +87,15 @@ def figure_forest(ledger: pd.DataFrame) -> Figure:
     if arms:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
-    return finish(figure, headline(table), note + pooled(table))
+    return finish(figure, f"{TITLE}: {claims.tally(table)}", note + pooled(table))
 
 
 def task_table(ledger: pd.DataFrame) -> pd.DataFrame:
     """A row per primary comparison with GELU: difference, interval, seeds, verdict."""
     rows = []
     for row in verdicts(ledger).itertuples():
-        digits, text = BY_NAME[row.metric].digits, f"{row.seeds:.0f}"
-        text += "" if row.verdict != NOT_RUN else f" of {row.planned:.0f}"
+        digits, text = BY_NAME[row.metric].digits, row.range
+        text = text if row.verdict != NOT_RUN else f"{row.seeds:.0f} of {row.planned:.0f}"
         cells = [place(row), zoo.label(row.activation), metric_of(row.task, row.metric).label]
         cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
         rows.append([*cells, number(row.margin, digits), text, f"**{row.verdict}**"])
@@ -111,14 +108,16 @@ def section(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None
     if not found:
         return "No results yet: the store holds no record of a `cpu` or `paper` run.\n"
     table, runs = verdicts(ledger), sum(len(one.frame) for one in found)
+    presets = ", ".join(dict.fromkeys(one["preset"] for one in plan()["experiments"]))
     guide = "[RESULTS.md](figures/tables/RESULTS.md) has every table; how to read them is in "
     guide += "[notebook 10](notebooks/10_tables_and_figures.ipynb)."
     out = [
         f"Written by `sgblend report` from {runs} records of real runs. {guide}",
         points(ledger, found, root),
-        f"![{headline(table)}](figures/forest.png)",
+        f"![{TITLE}: {claims.tally(table)}](figures/forest.png)",
         to_markdown(task_table(ledger)),
-        f"Protocol sound where it does not say published; {planned()}.",
+        f"Protocol sound where it does not say published; preset {presets}. Seeds above 10 are a "
+        "second round, which alone judges a row that the first seeds left undecided.",
     ]
     out += [f"![{audit.HEADLINE}](figures/{one.name}.png)" for one in audit.complete(root)[:1]]
     return "\n\n".join([*out, advice(table)]) + "\n"
@@ -133,21 +132,18 @@ def planned() -> str:
 
 def points(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None = None) -> str:
     """The findings, a list in Markdown."""
-    said = [*audited(root), *published_rules(ledger), sound(verdicts(ledger))]
-    said += [*distances(found), *costs()]
-    return "\n".join(f"- {point}" for point in said)
+    said = [*audited(root), *published_rules(ledger), sound(verdicts(ledger)), *distances(found)]
+    return "\n".join(f"- {point}" for point in [*said, *costs()])
 
 
 def audited(root: Path | None) -> list[str]:
     lines = []
     for one in audit.complete(root):
         steps = one.table(root)
-        ends = [number(100 * steps["accuracy"].iloc[i], 1) for i in (0, -1)]
-        bleu = [number(steps["bleu"].iloc[i], 3) for i in (0, -1)]
-        lines.append(
-            f"{WORDS[one.task]}: {ends[0]} % accuracy becomes {ends[1]} %, a BLEU of {bleu[0]} "
-            f"becomes {bleu[1]}"
-        )
+        first, last = (number(100 * steps["accuracy"].iloc[i], 1) for i in (0, -1))
+        said = " becomes ".join(number(steps["bleu"].iloc[i], 3) for i in (0, -1))
+        where = WORDS[one.task]
+        lines.append(f"{where}: {first} % accuracy becomes {last} %, a BLEU of {said}")
     return lines and [
         "**The published scores measure copying.** The decoder of the published code sees the "
         "words that it is asked to predict, and padding counts as words. Without these flaws, "

@@ -13,6 +13,8 @@ import pandas as pd
 from sgblend_utils.data import project_root
 from sgblend_utils.errors import UserError
 
+NAMES = ("task", "protocol", "preset", "backend")  # of an experiment
+
 
 @functools.cache
 def plan(name: str = "plan.toml") -> dict[str, Any]:
@@ -48,6 +50,12 @@ def entry_of(task: str, protocol: str) -> dict[str, Any]:
     """The plan's entry for an experiment; empty if it has none."""
     keys = {"task": task, "protocol": protocol}
     return next((one for one in plan()["experiments"] if keys.items() <= one.items()), {})
+
+
+def second_round(config: Mapping[str, Any]) -> bool:
+    """Whether a run, by its record's `config`, belongs to the second round."""
+    again = (one for one in plan()["again"] if config["seed"] in one["seeds"])
+    return any(all(config[name] == one[name] for name in NAMES) for one in again)
 
 
 def rounds_of(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
