@@ -180,7 +180,7 @@ def experiments(root: Path | None = None) -> list[Experiment]:
         if names[2] not in UNREPORTED and not step:
             mark = hashlib.sha256(text.encode()).hexdigest()[:6]
             slug = "_".join([*names[:3], *["second"] * second])
-            found[mark, second] = Experiment(*names, overrides, slug, in_units(rows), second)
+            found[mark, second] = Experiment(*[*names, overrides, slug, in_units(rows), second])
     plain = Counter(one.slug for one in found.values() if not one.overrides)
     for (mark, second), one in found.items():
         if one.overrides or plain[one.slug] > 1:
