@@ -371,12 +371,10 @@ runs["kept"] = [record["metrics"]["best_epoch"] for record in runs["record"]]
 pairs = runs.pivot(index="seed", columns="activation", values=["test_nll", "kept"]).astype(float)
 same = pairs["kept", "gelu"] == pairs["kept", "sgblend"]
 apart = (pairs["test_nll", "sgblend"] - pairs["test_nll", "gelu"]).abs()
-print(
-    f"{same.sum()} of {len(same)} seeds: the same epoch, at most {apart[same].max():.4f} nats apart"
-)
-print(
-    f"seed {', '.join(map(str, apart[~same].index))}: another one, {apart[~same].max():.4f} apart"
-)
+counts = f"the same epoch in {same.sum()} of {len(same)} seeds, at most"
+print(*(one.provenance for one in bert), sep="\n")
+print(f"{counts} {apart[same].max():.4f} nats apart")
+print(f"another one in seed {apart[~same].index[0]}, {apart[~same].max():.4f} nats apart")
 assert same.sum() == len(same) - 1 and apart[same].max() < 0.0015 and apart[~same].min() > 0.009
 
 # %% [markdown]
