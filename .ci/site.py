@@ -24,8 +24,9 @@ LINK = re.compile(r'(<a\b[^>]*?\bhref=")([^"#]*)(#[^"]*)?("[^>]*>)(.*?)</a>', re
 SOURCE = re.compile(r'<(?:img|script|link)\b[^>]*?\b(?:src|href)="([^"]+)"')
 MATH = "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"
 STYLE = """
-nav.site { font: 15px/1.8 system-ui, sans-serif; padding: 6px 16px; background: #f2f2f2; }
-nav.site a { white-space: nowrap; margin-right: 14px; color: #005a9c; text-decoration: none; }
+nav.site { display: flex; flex-wrap: wrap; gap: 0 14px; padding: 6px 16px; background: #f2f2f2;
+  font: 15px/1.8 system-ui, sans-serif; }
+nav.site a { white-space: nowrap; color: #005a9c; text-decoration: none; }
 nav.site a[aria-current] { font-weight: bold; color: #222; }
 main.page { font: 16px/1.55 system-ui, sans-serif; max-width: 900px; margin: 24px auto;
   padding: 0 16px; color: #222; }

@@ -23,7 +23,7 @@ FUNCTIONS = {
     "Phi": lambda z: (1 + sp.erf(z / sp.sqrt(2))) / 2,
     "softplus": lambda z: sp.log(1 + sp.exp(z)),
     "where": lambda condition, a, b: sp.Piecewise((a, condition), (b, True)),
-    **{name: getattr(sp, name) for name in ("erf", "exp", "log", "tanh", "sqrt", "pi")},
+    **{n: getattr(sp, n) for n in ("cos", "erf", "exp", "log", "pi", "sin", "sqrt", "tanh")},
 }
 
 

@@ -9,7 +9,8 @@ from scipy import special
 
 from sgblend_utils.zoo import ZOO
 
-FUNCTIONS = {name: getattr(np, name) for name in ("exp", "log", "tanh", "sqrt", "where", "pi")}
+NAMES = ("cos", "exp", "log", "pi", "sin", "sqrt", "tanh", "where")
+FUNCTIONS = {name: getattr(np, name) for name in NAMES}
 FUNCTIONS |= {"sigmoid": special.expit, "Phi": special.ndtr, "erf": special.erf}
 FUNCTIONS |= {"softplus": functools.partial(np.logaddexp, 0.0)}
 FUNCTIONS["normed"] = lambda z: z / np.sqrt(np.mean(z**2, axis=-1, keepdims=True) + 1e-6)

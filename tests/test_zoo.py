@@ -1,6 +1,7 @@
 """Every row of the zoo: one function in NumPy, SymPy and Keras; specs and how they are written."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,14 +9,35 @@ import activation_tools as tools
 import keras
 import numpy as np
 import pytest
+import sympy as sp
 from keras import layers
 from scipy import integrate, special, stats
 
 from sgblend_utils import theory, zoo
+from sgblend_utils.activations import layers as layer_module
+from sgblend_utils.data import project_root
 from sgblend_utils.errors import UserError
 
 X = np.linspace(-8, 8, 96, dtype="float32").reshape(2, 12, 4)
 each_row = pytest.mark.parametrize("row", zoo.ZOO.values(), ids=zoo.ZOO)
+
+
+def test_formulas_have_the_same_functions_in_numpy_sympy_and_keras():
+    guide = (project_root() / "CONTRIBUTING.md").read_text("utf-8")
+    named = re.search(r"Keras share.*?: (.*?);", guide, re.DOTALL)[1]
+    named = {word.strip("`").removeprefix("f.") for word in re.findall(r"`[^`]*`", named)}
+    own = layer_module._FUNCTIONS.keys()
+    assert (
+        named == theory.FUNCTIONS.keys() == own - {"normed"} == tools.FUNCTIONS.keys() - {"normed"}
+    )
+    x = np.array([0.3, 2.0])
+    for name in named - {"pi", "where"}:
+        exact = [float(theory.FUNCTIONS[name](sp.Rational(*v))) for v in ((3, 10), (2, 1))]
+        found = keras.ops.convert_to_numpy(
+            layer_module._FUNCTIONS[name](keras.ops.convert_to_tensor(x))
+        )
+        np.testing.assert_allclose(found, exact, rtol=1e-5)
+        np.testing.assert_allclose(tools.FUNCTIONS[name](x), exact, rtol=1e-12)
 
 
 @each_row

@@ -240,7 +240,7 @@ class ChannelPReLU(keras.layers.PReLU):
         super().build(input_shape)
 
 
-_FUNCTIONS = {name: getattr(ops, name) for name in ("erf", "log", "sigmoid", "tanh", "where")}
+_FUNCTIONS = {n: getattr(ops, n) for n in ("cos", "erf", "log", "sigmoid", "sin", "tanh", "where")}
 _FUNCTIONS |= {"softplus": ops.softplus, "sqrt": np.sqrt, "pi": np.pi}
 _FUNCTIONS["exp"] = lambda z: ops.exp(ops.minimum(z, 80.0))  # finite, so that 0 times it is 0
 _FUNCTIONS["Phi"] = lambda z: 0.5 * (1.0 + ops.erf(z * 0.5**0.5))
