@@ -512,6 +512,16 @@ def test_best_of_all_is_better_than_the_closest_rival(tmp_path, monkeypatch):
         assert list(verdicts) == [expected, "not run"]  # the second wants four rivals
 
 
+def test_a_claim_about_what_the_plan_does_not_run_is_refused(tmp_path):
+    listed = plan.committed_table().head(1)
+    for column, value in (("activation", "mish"), ("baseline", "mish"), ("task", "cifar100")):
+        with pytest.raises(
+            UserError, match=f"no .* on .*: {listed['claim'].item()} needs it"
+        ) as told:
+            claims.ledger([], listed.assign(**{column: value}))
+        assert value in str(told.value)
+
+
 def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     planned(tmp_path, {"sgblend": 0.015, "relu": 0.03})
     found = experiments(tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sgblend_utils import bench, stats
+from sgblend_utils.errors import UserError
 from sgblend_utils.report.experiments import BY_NAME, Experiment, ranges
 from sgblend_utils.report.plan import NAMES, at_floor, committed_table, digest, plan, rounds_of
 from sgblend_utils.report.tables import interval, number
@@ -81,13 +82,14 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
         excess = [ratio - 1 for ratio in bench.step_ratios().get((task, ours), [])]
         row = {"experiment": f"{task}, training step, cpu", "records": "data/bench/step.json"}
         return row | described(claim, stats.estimate(excess)) if excess else {"verdict": NOT_RUN}
-    entry = deciding(claim, found)
+    entry, best = deciding(claim, found), claim["kind"] == "best"
+    known, where = entry.get("activations", []), f"{task}, {claim['protocol']}"
+    others = [n for n in known if n != ours] if best else [claim["baseline"]]
+    if missing := ", ".join(name for name in (ours, *others) if name not in known):
+        raise UserError(f"data/plan.toml plans no {missing} on {where}: {claim['claim']} needs it.")
     frame, again = judged(found, entry), ", second round" * ("claims" in entry)
-    row = {"experiment": f"{task}, {claim['protocol']}, {entry['preset']}{again}"}
+    row = {"experiment": f"{where}, {entry['preset']}{again}", "range": ranges(entry["seeds"])}
     row |= {"planned": len(entry["seeds"]), "seeds": int(frame["seed"].nunique())}
-    row["range"] = ranges(entry["seeds"])
-    best = claim["kind"] == "best"
-    others = [n for n in entry["activations"] if n != ours] if best else [claim["baseline"]]
     if best and len(others) < claim["size"]:
         return {"verdict": NOT_RUN}
     if len(frame) < cells(entry) or metric not in frame:

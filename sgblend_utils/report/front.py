@@ -207,15 +207,12 @@ def distances(found: Sequence[Experiment]) -> list[str]:
 
 
 def costs() -> list[str]:
-    steps = bench.step_table()
-    if steps.empty:
-        return []
     said = [
         f"{WORDS[task]} {number(100 * (row.ratio - 1), 0, sign=True)} % "
         f"{interval(100 * (row.low - 1), 100 * (row.high - 1), 0)}"
-        for task, row in steps.iterrows()
+        for task, row in bench.step_table().iterrows()
     ]
-    return [
+    return said and [
         f"**A training step costs more**, on a CPU, than with GELU: {', '.join(said)} "
         f"(measured at commit {bench.step_commit()}, with its presets: "
         "[notebook 09](notebooks/09_overhead.ipynb)); the paper says 2.9 %."
