@@ -304,10 +304,12 @@ def test_a_frozen_twin_keeps_what_the_other_run_learned(tmp_path):
     small = {"max_samples": 96, "d_model": 8, "ff_dim": 12, "num_layers": 1, "length": 16}
     twin, overrides = {"frozen_twin": True}, {**small, "epochs": 2}
 
-    def stored(activation, more):
+    def configured(activation, more):
         config = {"overrides": overrides | more, "backend": keras.backend.backend()}
-        path = runs.run(RunConfig("imdb", activation, **config), root=tmp_path)
-        return json.loads(path.read_text())
+        return RunConfig("imdb", activation, **config)
+
+    def stored(activation, more):
+        return json.loads(runs.run(configured(activation, more), root=tmp_path).read_text())
 
     with pytest.raises(UserError, match="perform that run first"):
         stored("sgblend", twin)
@@ -323,6 +325,6 @@ def test_a_frozen_twin_keeps_what_the_other_run_learned(tmp_path):
     still, again = (stored("sgblend(trainable_parameters=[])", more) for more in ({}, twin))
     assert again["metrics"] == still["metrics"]
     for activation, said in (("gelu", "it needs"), (PUBLISHED, "free")):
-        stored(activation, {})
+        runs.write_record(learned, runs.Place(configured(activation, {}), tmp_path).record)
         with pytest.raises(UserError, match=said):
             stored(activation, twin)
