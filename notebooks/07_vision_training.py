@@ -741,7 +741,8 @@ for experiment in found:
 # ## What was found
 #
 # * **Scores.** Over eight seeds, free SG-Blend minus GELU is −0.0163 nats of cross-entropy (−0.0202 to −0.0124) and +0.56
-#   points of accuracy (0.31 to 0.81): a gain. Against SSwish, which is SG-Blend at α = 1, it is 0.012 nats lower (0.008 to
+#   points of accuracy (0.31 to 0.81): a gain. At twice the learning rate, which suits both better, it is ahead as well, by 0.035 nats in
+#   one seed ([notebook 08](08_ablations.ipynb), section 5). Against SSwish, which is SG-Blend at α = 1, it is 0.012 nats lower (0.008 to
 #   0.016): a gain too.
 # * **Which function.** At 30 of 56 sites α or β ended outside the range in which SG-Blend is a mean of a Swish and GELU, and
 #   that is where the gain comes from: held within that range it is −0.0031 nats from GELU (−0.0070 to 0.0008), no relevant

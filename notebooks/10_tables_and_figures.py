@@ -101,7 +101,7 @@ for experiment in found:
 
 # %% [markdown]
 # The learning rates, numbers of epochs and search settings were chosen with GELU alone (`data/tuning`) and are used
-# for every activation. Each experiment is one command; what has a record is not run again, so the command also
+# for every activation; [notebook 08](08_ablations.ipynb) tries other rates on two tasks. Each experiment is one command; what has a record is not run again, so the command also
 # completes a sweep that was interrupted:
 
 # %%
