@@ -24,8 +24,9 @@
 #
 # An **arm** is one form of the activation. A **site** is a place in a network where an activation acts.
 #
-# *You will learn* which part of SG-Blend can do what, how to compare learned functions instead of learned numbers, and how an
-# ablation is planned so that its answer does not depend on a look at the results.
+# *You will learn* which part of SG-Blend can do what, how to compare learned functions instead of learned numbers, how an
+# ablation is planned so that its answer does not depend on a look at the results, and whether a learning rate that was chosen
+# with GELU favours it.
 #
 # *Needs* the records (stored JSON, one file a run) that are committed with the project; nothing is trained. *Takes* a few seconds.
 
