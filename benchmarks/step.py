@@ -18,8 +18,10 @@ BATCHES = 24  # one after the other in one timing
 SOME = {"cifar10": {"max_samples": 6400}, "wmt14": {}, "multi30k": {}}  # images take time to decode
 
 
-def prepared(task: str, activation: str) -> tuple[Any, list[Any]]:
-    """A compiled model of the `cpu` preset and its first batches."""
+def prepared(
+    task: str, activation: str, preset: str = "cpu", **overrides: Any
+) -> tuple[Any, list[Any]]:
+    """A compiled model of a preset and its first batches."""
     import keras
 
     from sgblend_utils.config import RunConfig
@@ -27,7 +29,7 @@ def prepared(task: str, activation: str) -> tuple[Any, list[Any]]:
 
     prepare_backend()
     backend = keras.backend.backend()
-    config = RunConfig(task, activation, preset="cpu", overrides=SOME[task], backend=backend)
+    config = RunConfig(task, activation, preset=preset, overrides=overrides, backend=backend)
     keras.utils.set_random_seed(0)
     data = config.task_object.load(config)
     model = config.task_object.build(config, data)
@@ -54,7 +56,7 @@ def count(batches: list[Any]) -> dict[str, int]:
 def contestants(process: str) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
     functions = {}
     for activation in ACTIVATIONS:
-        model, batches = prepared(process, activation)
+        model, batches = prepared(process, activation, **SOME[process])
         functions[activation] = partial(steps, model, batches)
     return functions, {"batches": BATCHES, **count(batches)}
 

@@ -29,7 +29,7 @@ def contestants(process: str) -> tuple[dict[str, Callable[[], Any]], dict[str, A
         activations = ("gelu",)
     functions = {}
     for activation in activations:
-        model, batches = step.prepared(task, activation)
+        model, batches = step.prepared(task, activation, **step.SOME[task])
         functions[activation] = partial(step.steps, model, batches)
     return functions, {"batches": len(batches), **step.count(batches)}
 
