@@ -153,7 +153,8 @@ class GradientProbe(keras.callbacks.Callback):
         super().__init__()
         self.batches, self.values = list(batches), []
         self.twin = keras.Model(model.inputs, model.outputs)
-        self.twin.compile(GradientKeeper(0.0), loss, jit_compile=False, auto_scale_loss=False)
+        jit = keras.backend.backend() == "jax"  # which else compiles each operation by itself
+        self.twin.compile(GradientKeeper(0.0), loss, jit_compile=jit, auto_scale_loss=False)
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
         """The gradient of the mean loss of one batch by the layer whose kernel it is."""

@@ -116,12 +116,25 @@ def test_resumed_equals_uninterrupted(stopped, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
-def test_every_task_goes_on_where_it_stopped(config, tmp_path):
-    stop(config, tmp_path)
-    resumed = train(config, checkpoint=tmp_path)
-    assert [part["after_epoch"] for part in resumed.record["resumed"]] == [1]
+def test_every_task_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
+    """From a copy of the state after the first epoch of a run that itself goes on."""
+    save, commit = Checkpoint.on_epoch_end, ["before"]
+
+    def save_and_copy(saver, epoch, logs=None):
+        save(saver, epoch, logs)
+        if epoch == 0:
+            shutil.copytree(tmp_path / "whole", tmp_path / "stopped", dirs_exist_ok=True)
+            commit[0] = "meanwhile"
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", save_and_copy)
+    monkeypatch.setattr(training, "git_commit", lambda: commit[0])
+    uninterrupted = train(config, checkpoint=tmp_path / "whole")
+    resumed = train(config, checkpoint=tmp_path / "stopped")
+    assert resumed.record["resumed"] == [{"after_epoch": 1, "git_commit": "before"}]
     assert len(history(resumed)) == 2
-    assert_equal_runs(resumed, train(config))
+    assert_equal_runs(resumed, uninterrupted)
+    # A commit made while a run trains is not credited with it.
+    assert uninterrupted.record["git_commit"] == "before"
 
 
 def test_a_run_that_lost_patience_is_over():
@@ -183,15 +196,6 @@ def test_only_whole_states_are_kept(tmp_path, monkeypatch):
     rows = []
     assert Checkpoint(tmp_path, {"seen": rows}, WeightKeeper(), 0.0, None).restore(model) == 1
     assert rows == [0.1]
-
-
-@pytest.mark.slow
-def test_the_commit_is_that_of_the_start(monkeypatch):
-    """A commit made while a run trains must not be credited with it."""
-    commits = iter(["before", "meanwhile", "after"])
-    monkeypatch.setattr(training, "git_commit", lambda: next(commits))
-    config = RunConfig("cifar10", "relu", overrides={**IMAGES, "epochs": 1}, **BACKEND)
-    assert train(config).record["git_commit"] == "before"
 
 
 def test_versions_do_not_depend_on_the_name_of_a_distribution(monkeypatch):

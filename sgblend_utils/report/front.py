@@ -177,13 +177,15 @@ def published_rules(ledger: pd.DataFrame) -> list[str]:
     ]
 
 
+def listed(table: pd.DataFrame, *wanted: str) -> str:
+    """Task and variant of the sound rows with these verdicts."""
+    own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
+    return ", ".join(f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples())
+
+
 def sound(table: pd.DataFrame) -> str:
     """The verdicts under a sound protocol, task by task."""
-    rows, parts = table[table["protocol"] == "sound"], []
-    for verdict in VERDICTS:
-        own = rows[rows["verdict"] == verdict]
-        names = [f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples()]
-        parts += [f"{verdict}: {', '.join(names)}"] if names else []
+    parts = [f"{verdict}: {names}" for verdict in VERDICTS if (names := listed(table, verdict))]
     more = "What a difference is made of: [notebook 08](notebooks/08_ablations.ipynb)."
     return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}. {more}"
 
@@ -221,12 +223,7 @@ def costs() -> list[str]:
 
 def advice(table: pd.DataFrame) -> str:
     """Where it gained and where it did not; nothing is said of what is open."""
-
-    def places(*wanted: str) -> str:
-        own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
-        return ", ".join(f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples())
-
-    use, skip = places("gain"), places("loss", "no relevant difference")
+    use, skip = listed(table, "gain"), listed(table, "loss", "no relevant difference")
     return (
         f"**Use it when** your task is like one where it gained: {use or 'none so far'}. **Skip it "
         f"when** it is like one where it did not: {skip or 'none so far'}. The others are open."
