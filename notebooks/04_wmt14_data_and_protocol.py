@@ -46,7 +46,7 @@ from sgblend_utils.models.transformer import Transformer, TranslationObjective
 from sgblend_utils.report import audit, experiments
 from sgblend_utils.report.claims import judged
 from sgblend_utils.report.figures import HOLLOW
-from sgblend_utils.report.plan import committed_table, entry_of
+from sgblend_utils.report.plan import committed_table, entry_of, plan
 from sgblend_utils.report.tables import interval, number, to_markdown
 from sgblend_utils.stats import estimates
 from sgblend_utils.style import LABELS, MUTED, PALETTE
@@ -469,6 +469,34 @@ assert all(found[column]["relu"].interval()[1] < 0 for column in found)
 # show is that ReLU copies a little worse. With a single seed the order is chance: in accuracy GELU is first in three of the eight seeds, SG-Blend and SiLU in two each, and
 # ReLU in one.
 #
+# Whether SG-Blend beats ReLU in accuracy was undecided after correction for all claims. A second round with thirty new seeds was planned
+# for that claim before any of its runs, to judge it alone (`sgblend sweep wmt14 --protocol published --preset cpu --seeds 11-40
+# --activations sgblend,gelu,relu`):
+
+# %%
+again = next(entry for entry in plan()["again"] if "accuracy-relu" in entry["claims"])
+more = judged(experiments(), again)
+assert len(more) == 90
+lowest = more.loc[more["reported_accuracy"].idxmin()]
+ahead = {
+    (other, rest): estimates(chosen, "reported_accuracy", other)[0]["sgblend"]
+    for other in ("relu", "gelu")
+    for rest, chosen in (("", more), (", lowest left out", more[more["seed"] != lowest["seed"]]))
+}
+for (other, rest), one in ahead.items():
+    said = f"{number(one.difference, 2, True)} {interval(*one.interval(), 2)} points"
+    print(f"SG-Blend − {LABELS[other]}: {said}, {one.seeds} seeds{rest}")
+print(f"lowest: {lowest['activation']}, seed {lowest['seed']}, {lowest['reported_accuracy']:.1f} %")
+
+# %%
+assert all(ahead["relu", rest].interval()[0] > 0.3 for _, rest in ahead)
+assert ahead["relu", ""].interval()[1] < 2.4 and ahead["gelu", ""].interval()[1] < 0.3
+
+# %% [markdown]
+# It does: +0.98 points (0.45 to 1.50), a gain, though less than the +2.4 that the paper prints; and not because of the one ReLU run that
+# ended eight points below the others (+0.75 without its seed). It is a gain in copying: not one of these models translates. Over GELU
+# there is no lead in these thirty seeds either: −0.46 points, −0.98 to +0.06.
+#
 # ## What was found
 #
 # * The published decoder has no causal mask: every output depends on every later word, and on pure noise the model scores
@@ -478,7 +506,7 @@ assert all(found[column]["relu"].interval()[1] < 0 for column in found)
 # * The same model that reports a BLEU above 0.3 translates nothing when it has to write by itself.
 # * On WMT14 the causal mask alone takes most of the BLEU; after that the remaining switches have nothing left to take.
 # * Under the paper's own rules, with eight seeds instead of one, no difference between SG-Blend and GELU is shown, and a gain in accuracy as
-#   large as the printed one is excluded.
+#   large as the printed one is excluded. Over ReLU a gain is shown with thirty more seeds: 1.0 points of accuracy, where the paper prints 2.4.
 
 # %% [markdown]
 # ## Exercises
