@@ -312,6 +312,7 @@ FIELDS |= {"roc_auc", "dead_share", "near_dead_share", "dead_by_site", "best_epo
 
 @pytest.mark.backend
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_xla")
 def test_the_mini_reviews_are_learned_and_the_record_says_how():
     eager = keras.backend.backend() == "torch"  # ten epochs would take minutes
     config = run("imdb", **({"epochs": 2} if eager else {}))

@@ -20,27 +20,33 @@ from sgblend_utils.tasks.train import Batches, train
 GIB = 2**30
 CPU = RunConfig("multi30k", preset="cpu").settings
 PUBLISHED = "sgblend(parameterization=published)"
+# As notebook 05 trains: the programs that JAX compiles for one are there for the other.
+QUICK = {"bucket_boundaries": [24], "epochs": 8, "num_layers": 1, "average": 1, "beam": 1}
+QUICK |= {"tokens_per_batch": 768, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
 def mini_run(tmp_path_factory):
-    """`sgblend run multi30k` as a user gives it, on the bundled corpus: record, path, output."""
+    """`sgblend run wmt14` as a user gives it, on the bundled corpus: record, path, output."""
     folder = tmp_path_factory.mktemp("results")
     environ = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     environ["SGBLEND_RESULTS"] = str(folder)
+
+    options = [f"--set={name}={json.dumps(value)}" for name, value in QUICK.items()]
+    run = ["run", "wmt14", "--activation", "sgblend", "--seed", "0", *options]
 
     def command(*words):
         words = [sys.executable, "-m", "sgblend_utils.cli", *words]
         return subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout
 
-    said = command("run", "multi30k", "--activation", "sgblend", "--seed", "0")
-    (path,) = folder.glob("multi30k/*.json")
-    return json.loads(path.read_text()), path, said, command
+    said = command(*run)
+    (path,) = folder.glob("wmt14/*.json")
+    return json.loads(path.read_text()), path, said, command, run
 
 
 @pytest.mark.slow
 def test_a_small_transformer_learns_the_mini_language(mini_run):
-    record, _, said, _ = mini_run
+    record, _, said, *_ = mini_run
     assert record["metrics"]["bleu"] >= 60
     assert f"BLEU {record['metrics']['bleu']:.2f}" in said
     assert record["metrics"]["bleu_signature"] in said
@@ -50,8 +56,9 @@ def test_a_small_transformer_learns_the_mini_language(mini_run):
 
 @pytest.mark.slow
 def test_the_record_holds_what_a_reader_needs_to_trust_it(mini_run):
-    record, path, _, _ = mini_run
-    config = RunConfig("multi30k", "sgblend", backend=record["config"]["backend"])
+    record, path, *_ = mini_run
+    backend = record["config"]["backend"]
+    config = RunConfig("wmt14", "sgblend", overrides=QUICK, backend=backend)
     assert record["config"] == config.describe()
     assert record["key"] == config.key() and path.stem.endswith(record["key"])
     assert len(record["history"]) == config.settings.epochs
@@ -67,17 +74,17 @@ def test_every_site_learns_parameters_of_its_own(mini_run):
     trajectory = mini_run[0]["activation_parameters"]
     assert len(trajectory) == len(mini_run[0]["history"]) + 1
     first, last = trajectory[0], trajectory[-1]
-    assert set(first) == {"encoder_0", "encoder_1", "decoder_0", "decoder_1"}
+    assert set(first) == {"encoder_0", "decoder_0"}
     assert all(site == {"alpha": 0.5, "beta": 1.0, "gamma": 0.0} for site in first.values())
     for name in ("alpha", "beta", "gamma"):
-        assert len({site[name] for site in last.values()}) == 4
+        assert len({site[name] for site in last.values()}) == 2
 
 
 @pytest.mark.slow
 def test_a_stored_run_is_not_repeated_and_its_model_translates(mini_run):
-    record, path, said, command = mini_run
+    record, path, said, command, run = mini_run
     written = path.stat().st_mtime_ns
-    again = command("run", "multi30k", "--activation", "sgblend", "--seed", "0")
+    again = command(*run)
     assert again.splitlines()[-2:] == said.splitlines()[-2:]
     assert path.stat().st_mtime_ns == written
     example = record["metrics"]["examples"][0]
