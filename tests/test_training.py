@@ -301,6 +301,7 @@ def test_the_backend_of_a_run_must_be_the_one_at_hand():
         train(RunConfig("imdb", "relu", backend=other))
 
 
+@pytest.mark.usefixtures("without_xla")
 def test_a_frozen_twin_keeps_what_the_other_run_learned(tmp_path):
     """Of a run that learned nothing it is a repetition, number by number."""
     small = {"max_samples": 96, "d_model": 8, "ff_dim": 12, "num_layers": 1, "length": 16}
