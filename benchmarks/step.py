@@ -53,12 +53,19 @@ def count(batches: list[Any]) -> dict[str, int]:
     return {"images": sum(len(batch[1]) for batch in batches)}
 
 
-def contestants(process: str) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+def timed(
+    activations: tuple[str, ...] = ACTIVATIONS, **what: Any
+) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+    """The steps of each activation, of what `prepared` takes beside it."""
     functions = {}
-    for activation in ACTIVATIONS:
-        model, batches = prepared(process, activation, **SOME[process])
+    for activation in activations:
+        model, batches = prepared(activation=activation, **what)
         functions[activation] = partial(steps, model, batches)
     return functions, {"batches": BATCHES, **count(batches)}
+
+
+def contestants(process: str) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+    return timed(task=process, **SOME[process])
 
 
 def reference(process: str, contestant: str) -> str:

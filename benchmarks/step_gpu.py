@@ -1,7 +1,6 @@
 """The same as `step` at sizes that a GPU is used for: the paper's, and larger ones."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from benchmarks import step
@@ -20,8 +19,4 @@ reference = step.reference
 
 
 def contestants(process: str) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
-    functions = {}
-    for activation in step.ACTIVATIONS:
-        model, batches = step.prepared(activation=activation, **SIZES[process])
-        functions[activation] = partial(step.steps, model, batches)
-    return functions, {"batches": step.BATCHES, **step.count(batches)}
+    return step.timed(**SIZES[process])

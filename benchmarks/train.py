@@ -27,11 +27,7 @@ def contestants(process: str) -> tuple[dict[str, Callable[[], Any]], dict[str, A
 
         jax.config.update("jax_enable_compilation_cache", False)
         activations = ("gelu",)
-    functions = {}
-    for activation in activations:
-        model, batches = step.prepared(task, activation, **step.SOME[task])
-        functions[activation] = partial(step.steps, model, batches)
-    return functions, {"batches": len(batches), **step.count(batches)}
+    return step.timed(activations, task=task, **step.SOME[task])
 
 
 def torch_contestants(task: str) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:

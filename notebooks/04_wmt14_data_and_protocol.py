@@ -425,7 +425,8 @@ assert epoch > 10 * gap.val_accuracy
 # interval of the mean, diamonds what the paper prints.
 
 # %%
-runs = judged(experiments(), entry_of("wmt14", "published"))
+everything = experiments()
+runs = judged(everything, entry_of("wmt14", "published"))
 others = ["sgblend", "sswish", "silu", "relu"]
 assert len(runs) == 40 and set(runs["activation"]) == {*others, "gelu"}
 scores = {  # the paper's column -> ours, its scale and label
@@ -475,7 +476,7 @@ assert all(found[column]["relu"].interval()[1] < 0 for column in found)
 
 # %%
 again = next(entry for entry in plan()["again"] if "accuracy-relu" in entry["claims"])
-more = judged(experiments(), again)
+more = judged(everything, again)
 assert len(more) == 90
 lowest = more.loc[more["reported_accuracy"].idxmin()]
 ahead = {

@@ -177,7 +177,7 @@ def published_rules(ledger: pd.DataFrame) -> list[str]:
     ]
 
 
-def listed(table: pd.DataFrame, *wanted: str) -> str:
+def named(table: pd.DataFrame, *wanted: str) -> str:
     """Task and variant of the sound rows with these verdicts."""
     own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
     return ", ".join(f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples())
@@ -185,7 +185,7 @@ def listed(table: pd.DataFrame, *wanted: str) -> str:
 
 def sound(table: pd.DataFrame) -> str:
     """The verdicts under a sound protocol, task by task."""
-    parts = [f"{verdict}: {names}" for verdict in VERDICTS if (names := listed(table, verdict))]
+    parts = [f"{verdict}: {names}" for verdict in VERDICTS if (names := named(table, verdict))]
     more = "What a difference is made of: [notebook 08](notebooks/08_ablations.ipynb)."
     return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}. {more}"
 
@@ -223,7 +223,7 @@ def costs() -> list[str]:
 
 def advice(table: pd.DataFrame) -> str:
     """Where it gained and where it did not; nothing is said of what is open."""
-    use, skip = listed(table, "gain"), listed(table, "loss", "no relevant difference")
+    use, skip = named(table, "gain"), named(table, "loss", "no relevant difference")
     return (
         f"**Use it when** your task is like one where it gained: {use or 'none so far'}. **Skip it "
         f"when** it is like one where it did not: {skip or 'none so far'}. The others are open."
