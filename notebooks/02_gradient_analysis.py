@@ -326,19 +326,43 @@ pd.DataFrame(table)
 # %% [markdown]
 # ### Two inputs
 #
-# The same recursion for the correlation of two inputs tells whether a deep network keeps them apart.
+# The same recursion for the correlation $c$ of two inputs, whose preactivations are $u$ and $v$,
+#
+# $$c' = \bigl(\sigma_w^2\,E[f(u)\,f(v)] + \sigma_b^2\bigr)/q, \qquad
+# u, v \sim N(0, q) \text{ with correlation } c,$$
+#
+# tells whether a deep network keeps them apart (the variance stays at $q$).
 # At criticality the map $c \mapsto c'$ touches the diagonal at $c = 1$ with slope $\chi_1 = 1$: inputs
 # still grow alike, but as a power of depth instead of exponentially, and slower the less the map bends.
 # ReLU brings inputs together fastest. The smooth functions keep them apart several times longer; SG-Blend
 # lies between GELU and SiLU, as it does in the first table.
 
+
 # %%
+def correlation_map(name, c, gain, bias_variance):
+    """Correlations `c` of two inputs after one more layer, at variance 1."""
+    function, (z, w) = theory.closed_form(name), theory.gaussian_rule()
+    means = [function(one * z[:, None] + np.sqrt(1 - one**2) * z) @ w for one in c]
+    variance = gain**2 * theory.moments(name)["second"] + bias_variance
+    return (gain**2 * (np.array(means) @ (w * function(z))) + bias_variance) / variance
+
+
 correlations = 1 - np.linspace(1, 0, 41) ** 2  # closer together near one
+
+# %% [markdown]
+# For ReLU the map is known in closed form, the arc-cosine kernel (Cho and Saul 2009).
+
+# %%
+angle = np.arccos(correlations)
+kernel = (np.sin(angle) + (np.pi - angle) * correlations) / np.pi
+assert np.allclose(correlation_map("relu", correlations, np.sqrt(2), 0.0), kernel, atol=2e-4)
+
+# %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
 apart = {}
 for name in CORE:
     point = theory.criticality(name)
-    after = theory.correlation_map(name, correlations, point.gain, max(point.bias_variance, 0.0))
+    after = correlation_map(name, correlations, point.gain, max(point.bias_variance, 0.0))
     curve(left, name, correlations, after - correlations)
     assert np.all(after >= correlations - 1e-3)  # inputs only grow alike
     assert abs((after[-1] - after[-2]) / (correlations[-1] - correlations[-2]) - 1) < 0.02

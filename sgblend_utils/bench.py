@@ -55,11 +55,11 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def step_ratios() -> dict[tuple[str, str], list[float]]:
+def step_ratios(name: str = "step") -> dict[tuple[str, str], list[float]]:
     """Task, activation -> time of a training step over that of GELU's, a median per repeat."""
-    if not bench_path("step").is_file():
+    if not bench_path(name).is_file():
         return {}
-    table = summary(load("step")).set_index(["process", "contestant"])
+    table = summary(load(name)).set_index(["process", "contestant"])
     return table["repeats"].dropna().to_dict()
 
 

@@ -34,7 +34,7 @@ CONNECT = 5  # seconds that a cluster has to answer
 SHORTCUTS = ("max_samples", "epochs", "d_model", "ff_dim", "num_heads", "num_layers")
 OPTIONS: dict[str, dict[str, Any]] = {
     "task": {"help": "multi30k, wmt14, imdb, imdb_bert, cifar10 …"},
-    "benchmark": {"choices": ("activation", "step", "step_gpu", "train", "decode")},
+    "benchmark": {"choices": ("activation", "step", "step_again", "step_gpu", "train", "decode")},
     "action": {"choices": ("fetch", "verify", "list")},
     "name": {"nargs": "*", "help": "multi30k, wmt14, imdb or cifar10"},
     "sentences": {"nargs": "+"},

@@ -126,10 +126,9 @@ def gelu_error(form: str, order: int = 0) -> tuple[float, float]:
 
 # Signal propagation at initialisation -------------------------------------------------------------
 # Preactivations of a wide random network are Gaussian.  With weights of variance sigma_w^2 / fan_in
-# and biases of variance sigma_b^2, their variance q and the correlation c of two inputs follow
+# and biases of variance sigma_b^2, their variance q follows
 #
 #     q' = sigma_w^2 E[f(sqrt(q) z)^2] + sigma_b^2,
-#     c' = (sigma_w^2 E[f(u) f(v)] + sigma_b^2) / q'     (u, v Gaussian, variance q, correlation c),
 #
 # and the squared gradient norm grows by chi_1 = sigma_w^2 E[f'(sqrt(q) z)^2] from layer to layer
 # (Poole et al. 2016; Schoenholz et al. 2017).  `gain` is sigma_w, `bias_variance` sigma_b^2.
@@ -225,21 +224,6 @@ def propagate(
         layers.append((q, gain**2 * m["slope"]))
         q = gain**2 * m["second"] + bias_variance
     return tuple(np.transpose(layers))
-
-
-def correlation_map(
-    name: str, c: np.ndarray, gain: float, bias_variance: float = 0.0, q: float = 1.0, **parameters
-) -> np.ndarray:
-    """Correlation after one layer for correlations `c` (array in [-1, 1]) at fixed variance `q`."""
-    c = np.atleast_1d(np.asarray(c, dtype=float))
-    if np.any(np.abs(c) > 1):
-        raise UserError("Give correlations in [-1, 1].")
-    function, (z, w) = closed_form(name, 0, **parameters), gaussian_rule()
-    first = w * function(np.sqrt(q) * z)
-    seconds = (value * z[:, None] + np.sqrt(1 - value**2) * z for value in c)
-    joint = np.array([first @ (function(np.sqrt(q) * second) @ w) for second in seconds])
-    variance = gain**2 * moments(name, q, **parameters)["second"] + bias_variance
-    return (gain**2 * joint + bias_variance) / variance
 
 
 # Identifiability ----------------------------------------------------------------------------------

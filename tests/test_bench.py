@@ -98,14 +98,14 @@ def test_without_a_checkout_or_a_record_it_says_what_to_do(tmp_path, monkeypatch
     assert bench.step_ratios() == {} and bench.step_table().empty
 
 
-def made_up(ratios):
+def made_up(ratios, task="multi30k"):
     """A record of `step` with these ratios, a repeat each, of three noisy rounds."""
-    rng, seconds = np.random.default_rng(0), {"multi30k: gelu": [], "multi30k: sgblend": []}
+    rng, seconds = np.random.default_rng(0), {f"{task}: gelu": [], f"{task}: sgblend": []}
     for ratio in ratios:
         own = rng.uniform(1.0, 1.4, 3)  # the machine's moods, shared by both
-        seconds["multi30k: gelu"].append(own.tolist())
-        seconds["multi30k: sgblend"].append((own * ratio).tolist())
-    return {"seconds": seconds, "references": dict.fromkeys(seconds, "multi30k: gelu")}
+        seconds[f"{task}: gelu"].append(own.tolist())
+        seconds[f"{task}: sgblend"].append((own * ratio).tolist())
+    return {"seconds": seconds, "references": dict.fromkeys(seconds, f"{task}: gelu")}
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,19 @@ def test_the_claim_about_overhead_is_judged_by_the_repeats(
     assert (row["verdict"], row["size_found"], row["seeds"]) == (verdict, size, 4)
     assert row["difference"] == pytest.approx(np.mean(ratios) - 1)
     assert ledger.loc["overhead", "verdict"] == claims.NOT_RUN
+
+
+@pytest.mark.parametrize("repeats", [11, 12])
+def test_a_second_round_of_repeats_decides_where_all_of_them_are_there(
+    tmp_path, monkeypatch, repeats
+):
+    monkeypatch.setattr(bench, "project_root", lambda: tmp_path)
+    first = made_up((1.000, 1.060, 1.010, 1.050), "wmt14")
+    bench.bench_path("step").parent.mkdir(parents=True)
+    write_record(first, bench.bench_path("step"))
+    again = made_up(np.linspace(1.048, 1.052, repeats), "wmt14")
+    write_record(again, bench.bench_path("step_again"))
+    row = claims.ledger([]).set_index("claim").loc["overhead"]
+    assert row["verdict"] == ("loss" if repeats == 12 else "undecided")
+    assert row["seeds"] == (12 if repeats == 12 else 4)
+    assert row["experiment"].endswith("second round") == (repeats == 12)

@@ -286,20 +286,6 @@ def test_the_critical_initialisation_holds_variance_and_gradient(name):
     np.testing.assert_allclose(growths, 1.0, atol=1e-9)
 
 
-def test_the_correlation_map_of_relu_is_the_arc_cosine_kernel():
-    c = np.array([-0.9, -0.3, 0.0, 0.4, 0.95])
-    exact = (np.sqrt(1 - c**2) + c * (np.pi - np.arccos(c))) / np.pi
-    np.testing.assert_allclose(theory.correlation_map("relu", c, np.sqrt(2)), exact, atol=2e-4)
-
-
-@pytest.mark.parametrize("name", ["gelu", "sgblend", "tanh"])
-def test_the_correlation_map_fixes_one_and_has_slope_chi_there(name):
-    own = theory.criticality(name)
-    c = theory.correlation_map(name, [1.0, 1.0 - 1e-5], own.gain, own.bias_variance)
-    assert c[0] == pytest.approx(1.0, abs=1e-10)
-    assert (c[0] - c[1]) / 1e-5 == pytest.approx(1.0, abs=1e-3)
-
-
 def test_wide_random_networks_follow_the_maps():
     rng = np.random.default_rng(0)
     own = theory.criticality("sgblend")
@@ -317,11 +303,6 @@ def test_wide_random_networks_follow_the_maps():
 def test_variances_must_be_positive(q):
     with pytest.raises(UserError, match="positive"):
         theory.moments("gelu", q)
-
-
-def test_correlations_must_be_correlations():
-    with pytest.raises(UserError, match=r"\[-1, 1\]"):
-        theory.correlation_map("gelu", [1.5], 1.0)
 
 
 # Identifiability ------------------------------------------------------------------------------

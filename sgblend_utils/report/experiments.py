@@ -64,7 +64,7 @@ def metric_of(task: str, name: str) -> Metric:
     return BY_NAME[name]._replace(label=BY_NAME[name].label.replace(per, ""))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experiment:
     """Runs that differ in activation and seed alone, of one round of the plan."""
 

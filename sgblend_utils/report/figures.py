@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from sgblend_utils.report.experiments import BASELINE, Experiment, Metric
 from sgblend_utils.report.plan import committed_table
-from sgblend_utils.report.tables import comparable, message, number
-from sgblend_utils.stats import compare, summarise
+from sgblend_utils.report.tables import comparable, compared, message, number
+from sgblend_utils.stats import summarise
 from sgblend_utils.style import BAND, INK, MUTED, PALETTE, activation_style, set_style
 from sgblend_utils.theory import closed_form, lipschitz
 from sgblend_utils.zoo import label
@@ -116,7 +116,7 @@ def figure_performance(experiment: Experiment) -> Figure:
 def figure_differences(experiment: Experiment) -> Figure | None:
     """Each run minus GELU's run with the same seed; None where nothing can be paired."""
     metrics = [m for m in experiment.used("scores") if comparable(experiment, m.name)]
-    tables = {m: t for m in metrics if len(t := compare(experiment.frame, m.name, better=m.better))}
+    tables = {m: t for m in metrics if len(t := compared(experiment, m))}
     return draw(experiment, tables, paired=True) if tables else None
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,16 @@ def results_text(experiment: Experiment, metrics: Iterable[Metric] | None = None
     return text
 
 
+@cache
+def compared(experiment: Experiment, metric: Metric) -> pd.DataFrame:
+    """`stats.compare` with GELU, computed once for figure, title and table: not to be changed."""
+    return compare(experiment.frame, metric.name, BASELINE, metric.better)
+
+
 def comparison(experiment: Experiment) -> pd.DataFrame:
     """Every activation against GELU, a row per metric and activation (see `stats.compare`)."""
     metrics = [m for m in experiment.used("compared") if comparable(experiment, m.name)]
-    tables = {m.name: compare(experiment.frame, m.name, BASELINE, m.better) for m in metrics}
+    tables = {m.name: compared(experiment, m) for m in metrics}
     tables = {name: table for name, table in tables.items() if len(table)}
     keys = ["metric", "activation"]
     return pd.concat(tables, names=keys).reset_index() if tables else pd.DataFrame()
@@ -119,7 +126,7 @@ def message(experiment: Experiment, metric: Metric) -> str:
         return f"{metric.label}: at most {least:g} in every run, not compared"
     plain = metric.label.split(" (")[0].removeprefix("test ")
     plain = plain[0].upper() + plain[1:]
-    table = compare(experiment.frame, metric.name, BASELINE, metric.better)
+    table = compared(experiment, metric)
     if table.empty or table["low"].isna().all():
         return f"{plain}: one seed, no test"
     sides = (table["low_corrected"] > 0, table["high_corrected"] < 0)[:: metric.better]
