@@ -15,6 +15,9 @@ NB ?= $(wildcard $(NOTEBOOK_DIR)/[0-9][0-9]_*.py)
 # `make env LOCKED=1` installs the very versions of the last green run, from constraints.txt.
 LOCKED ?=
 
+# The tests' models are compiled for longer than they run; JAX has no other way than XLA.
+QUICKLY := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_CPP_MIN_LOG_LEVEL
 export PYTHONUNBUFFERED := 1
@@ -88,7 +91,7 @@ test: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest tests -n $(WORKERS)
-	KERAS_BACKEND=jax $(PY) -m pytest tests -m backend -n $(WORKERS)
+	KERAS_BACKEND=jax XLA_FLAGS='$(QUICKLY)' $(PY) -m pytest tests -m backend -n $(WORKERS)
 	@if $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then \
 	  set -x; KERAS_BACKEND=torch $(PY) -m pytest tests -m backend -n $(WORKERS); \
 	else echo 'PyTorch is not installed here: its pass is left out.'; fi

@@ -67,11 +67,11 @@ def step_commit() -> str:
     return next(iter(load("step")["processes"].values()))["git_commit"][:7]
 
 
-def step_table() -> pd.DataFrame:
+def step_table(name: str = "step") -> pd.DataFrame:
     """A row per task: `ratio`, the mean over repeats, with its 95 % t interval `low` to `high`."""
     rows = {
         task: (len(ratios), np.mean(ratios), *estimate(ratios).interval())
-        for (task, activation), ratios in step_ratios().items()
+        for (task, activation), ratios in step_ratios(name).items()
         if activation == "sgblend"
     }
     columns = ["repeats", "ratio", "low", "high"]
