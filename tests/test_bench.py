@@ -60,6 +60,7 @@ def toy(tmp_path):
 @pytest.mark.slow
 def test_contestants_of_several_processes_take_turns(toy, monkeypatch):
     said = []
+    monkeypatch.setattr(engine, "PAUSE", 0.01)  # these leave no threads spinning
     record = json.loads(engine.run("toy_bench", said.append, toy).read_text())
     # Each is called once before the clock matters, then forwards and backwards.
     assert (toy / "benchmarks" / "log").read_text() == 2 * ("abcd" + 2 * "abcddcba")

@@ -345,12 +345,14 @@ def noise_accuracy(*switches):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_xla")
 def test_noise_targets_are_copied_where_the_next_word_is_visible():
     assert noise_accuracy(*SWITCHES) > 0.9
     assert noise_accuracy("no_causal_mask") > CHANCE + 0.3
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_xla")
 @pytest.mark.parametrize("switches", [(), SWITCHES[1:]])
 def test_noise_targets_score_chance_behind_a_causal_mask(switches):
     error = (CHANCE * (1 - CHANCE) / (640 * (WORDS + 1))) ** 0.5

@@ -55,19 +55,19 @@ def make_optimizer(settings: Any, steps: int, model: keras.Model) -> keras.Optim
     """
     values = dataclasses.asdict(settings)
     ema = values.get("ema", 0.0)
-    options = {"weight_decay": settings.weight_decay, "use_ema": ema > 0, "ema_momentum": ema}
+    decay = settings.weight_decay or None  # Keras would take 0 · w away, variable by variable
+    options = {"weight_decay": decay, "use_ema": ema > 0, "ema_momentum": ema}
     rate = learning_rate(settings, steps)
     if values.get("optimizer") == "sgd":
-        options["weight_decay"] = settings.weight_decay / (1 - settings.momentum) or None
+        options["weight_decay"] = decay and decay / (1 - settings.momentum)
         options |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
         optimizer = keras.optimizers.SGD(rate, **options)
-    else:
+    else:  # Keras's AdamW is its Adam, and insists on a decay
         options |= {"beta_2": values.get("beta_2", 0.999)}
-        options |= {"global_clipnorm": values.get("clip") or None}
-        optimizer = keras.optimizers.AdamW(rate, **options)
-    if optimizer.weight_decay:
-        others = [v for v in model.trainable_variables if v.name != "kernel"]
-        optimizer.exclude_from_weight_decay(var_list=others)
+        options["global_clipnorm"] = values.get("clip") or None
+        optimizer = keras.optimizers.Adam(rate, **options)
+    others = [v for v in model.trainable_variables if v.name != "kernel"]
+    optimizer.exclude_from_weight_decay(var_list=others)
     return optimizer
 
 
