@@ -3,6 +3,6 @@
 from benchmarks import step
 from sgblend_utils.report.plan import plan
 
-PROCESSES = {task: step.PROCESSES[task] for task in ("wmt14",)}
+PROCESSES = {"wmt14": step.PROCESSES["wmt14"]}
 ROUNDS, REPEATS = step.ROUNDS, plan()["step_again"]["repeats"]
 contestants, reference = step.contestants, step.reference

@@ -365,6 +365,7 @@ for name in CORE:
     after = correlation_map(name, correlations, point.gain, max(point.bias_variance, 0.0))
     curve(left, name, correlations, after - correlations)
     assert np.all(after >= correlations - 1e-3)  # inputs only grow alike
+    assert abs(after[-1] - 1) < 1e-10  # equal inputs stay equal
     assert abs((after[-1] - after[-2]) / (correlations[-1] - correlations[-2]) - 1) < 0.02
     c, distance = 0.0, []
     for _ in range(64):
