@@ -54,12 +54,12 @@ def show(table: pd.DataFrame, below: str = "") -> None:
     display(Markdown(tables.to_markdown(table) + (f"\n\n{below}" if below else "")))
 
 
-def show_figure(figure: plt.Figure) -> None:
-    """A figure in 32 colours, which takes a fourth of the space; `figures/` has them in full."""
+def show_figure(figure: plt.Figure, colours: int = 64) -> None:
+    """A figure in few colours, which takes a third of the space; `figures/` has them in full."""
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=80)
     plt.close(figure)
-    Picture.open(drawn).convert("RGB").quantize(32).save(small, "png", optimize=True)
+    Picture.open(drawn).convert("RGB").quantize(colours).save(small, "png", optimize=True)
     display(Image(small.getvalue()))
 
 
@@ -233,7 +233,7 @@ print(digest(pd.DataFrame(drawn)))
 # %%
 for experiment in (one for one in current if not one.again):
     if figure := figures.figure_parameters(experiment):
-        show_figure(figure)
+        show_figure(figure, 32)
         print(experiment.slug, digest(experiment.parameters()))
 
 # %% [markdown]
