@@ -225,7 +225,7 @@ display(Markdown(to_markdown(pd.DataFrame(rows, columns=names))))
 # the data. It leads towards GELU, from 0.032 at the start to 0.014 and 0.015. On IMDB two seeds differ at one site (0.017)
 # nearly as much as the sites have moved (0.023), so a large part of the learned shape is chance; in the BERT-style
 # encoder, with its single site, more than it has moved. A shape that is learned reliably need not be a better one: on
-# WMT14 SG-Blend's cross-entropy is *higher* than GELU's, on Multi30k no difference is shown
+# WMT14 SG-Blend's cross-entropy is *higher* than GELU's, on Multi30k it shows no relevant difference
 # ([notebook 10](10_tables_and_figures.ipynb)). On CIFAR-10 sites move 0.28 on average, ten times as far, and out of the blend;
 # two seeds differ at one site by 0.08.
 #

@@ -17,7 +17,7 @@
 #
 # **Claim of this notebook.** Every number that this project reports can be traced: from the sentence
 # to the table, from the table to the records, from each record to the command, the data and the
-# commit that made it. Each comparison comes with the smallest difference that its seeds could have detected with so many seeds.
+# commit that made it. Each comparison comes with the smallest difference that its seeds could have detected.
 #
 # *You will learn* how a claim becomes a test (margin, seeds, correction), how many seeds an answer takes, and how to trace
 # any number of this project to its runs.
