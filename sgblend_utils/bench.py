@@ -11,7 +11,7 @@ import pandas as pd
 from sgblend_utils.data import project_root
 from sgblend_utils.errors import UserError
 from sgblend_utils.runs import read_record
-from sgblend_utils.stats import estimate
+from sgblend_utils.stats import summarise
 
 
 def bench_path(name: str, folder: Path | None = None) -> Path:
@@ -69,10 +69,7 @@ def step_commit() -> str:
 
 def step_table(name: str = "step") -> pd.DataFrame:
     """A row per task: `ratio`, the mean over repeats, with its 95 % t interval `low` to `high`."""
-    rows = {
-        task: (len(ratios), np.mean(ratios), *estimate(ratios).interval())
-        for (task, activation), ratios in step_ratios(name).items()
-        if activation == "sgblend"
-    }
-    columns = ["repeats", "ratio", "low", "high"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("task")
+    items = step_ratios(name).items()
+    found = [(task, ratio) for (task, who), own in items if who == "sgblend" for ratio in own]
+    table = summarise(pd.DataFrame(found, columns=["task", "ratio"]), "ratio", "task")
+    return table.set_axis(["repeats", "ratio", "low", "high"], axis=1).rename_axis("task")

@@ -21,13 +21,11 @@ Sites = Mapping[str, tuple[keras.layers.Layer, str]]
 
 def activation_parameters(sites: Sites) -> dict[str, dict[str, Any]]:
     """Effective α, β, γ of every site whose activation has any; scalars or lists."""
+    known = {k: getattr(layer, "effective_parameters", dict) for k, (layer, _) in sites.items()}
     return {
-        name: {
-            key: np.round(np.asarray(value, "float64"), 6).tolist()
-            for key, value in layer.effective_parameters().items()
-        }
-        for name, (layer, _) in sites.items()
-        if hasattr(layer, "effective_parameters")
+        name: {k: np.round(np.asarray(v, "float64"), 6).tolist() for k, v in values.items()}
+        for name, found in known.items()
+        if (values := found())
     }
 
 
@@ -104,9 +102,7 @@ def dead_units(forward: Callable, batches: Iterable[Any], sites: Sites) -> dict[
         share = float(np.average(list(by_site.values()), weights=units))
         out[f"{kind}_share"] = round(share, 6)
         out[f"{kind}_by_site"] = {name: round(value, 6) for name, value in by_site.items()}
-    variances = {
-        name: square / n - (total / n) ** 2 for name, (n, total, square) in moments.items()
-    }
+    variances = {k: square / n - (total / n) ** 2 for k, (n, total, square) in moments.items()}
     out["gelu_distance_by_site"] = {k: round(max(0.0, v) ** 0.5, 6) for k, v in variances.items()}
     return out
 

@@ -153,10 +153,10 @@ def verdict(difference: float, p: float, p_equivalent: float, level: float = LEV
     return "undecided"
 
 
-def summarise(frame: DataFrame, metric: str) -> DataFrame:
+def summarise(frame: DataFrame, metric: str, by: str = "activation") -> DataFrame:
     """Mean of a metric over seeds with its t interval, a row per activation."""
     rows = {}
-    for name, values in frame.dropna(subset=metric).groupby("activation", sort=False)[metric]:
+    for name, values in frame.dropna(subset=metric).groupby(by, sort=False)[metric]:
         rows[name] = len(values), values.mean(), *estimate(values).interval()
     return DataFrame.from_dict(rows, orient="index", columns=["seeds", "mean", "low", "high"])
 

@@ -118,12 +118,6 @@ def curvature_bound(name: str, **parameters) -> float:
     return maximum(lambda points: np.abs(bend(points)))[1]
 
 
-def gelu_error(form: str, order: int = 0) -> tuple[float, float]:
-    """Place (x > 0) and size of the largest error of ``gelu_tanh`` or ``gelu_sigmoid``."""
-    approximate, exact = closed_form(f"gelu_{form}", order), closed_form("gelu", order)
-    return maximum(lambda points: np.abs(approximate(points) - exact(points)), 0.0, 12.0)
-
-
 # Signal propagation at initialisation -------------------------------------------------------------
 # Preactivations of a wide random network are Gaussian.  With weights of variance sigma_w^2 / fan_in
 # and biases of variance sigma_b^2, their variance q follows

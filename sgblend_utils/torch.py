@@ -151,8 +151,7 @@ class SGBlend(nn.Module):
     ):
         super().__init__()
         self.gelu = choose("GELU form", gelu, CHOICES["gelu"])
-        # transformers' `from_pretrained` takes names with beta or gamma for a norm's and renames
-        # them.
+        # Names with beta or gamma in them would be renamed by `from_pretrained` of transformers.
         for name, start in (("blend", alpha), ("slope", beta), ("offset", gamma)):
             parameter = torch.full(shape, float(start), dtype=torch.float32)
             self.register_parameter(name, nn.Parameter(parameter))

@@ -72,8 +72,10 @@ def test_the_table_by_hand(filled):
     assert sound["accuracy"] == 0 and sound["sacrebleu"] == pytest.approx(0.5)  # seeds 0 and 1
     assert sound["bleu"] == pytest.approx(0.005)  # the same on the scale 0 to 1
     assert sound["trained"] and len(set(table["run"])) == 9
-    text = audit_text(rows)
-    assert text["accuracy (%)"][0] == "90.0" and text["change of BLEU"][0] == ""
+    assert sound["bleu_half"] == pytest.approx(0.005 * 12.7062, rel=1e-5)  # t, 1 degree of freedom
+    text, single = audit_text(rows), audit_text(Audit().table(filled))
+    assert text["accuracy (%)"][0] == "90.0 ± 0.0" and text["change of BLEU"][0] == ""
+    assert text["BLEU (0–1)"].iloc[-1] == "0.005 ± 0.064" and single["accuracy (%)"][0] == "90.0"
     assert text["what the published protocol does"][2] == SWITCHES["no_causal_mask"]
 
 
@@ -106,10 +108,13 @@ def test_the_report_has_a_complete_audit_and_never_a_mini_one(tmp_path, filled, 
     plt.close("all")
 
 
-def test_the_waterfall_shows_the_tables_numbers(filled):
-    figure, table = figure_audit(Audit(), filled), Audit().table(filled)
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_the_waterfall_shows_the_tables_numbers(filled, seeds):
+    one = Audit(seeds=seeds)
+    figure, table = figure_audit(one, filled), one.table(filled)
     for axes, name, scale in zip(figure.axes, ("accuracy", "bleu"), (100, 1), strict=True):
-        widths = [bar.get_width() for bar in axes.containers[0]]
+        scores = next(drawn for drawn in axes.containers if drawn.get_label() == "score")
+        widths = [bar.get_width() for bar in scores]
         assert widths == pytest.approx(list(scale * table[name]))
     figure.canvas.draw()
     boxes = [text.get_window_extent() for axes in figure.axes for text in axes.texts]

@@ -18,8 +18,9 @@ from sgblend_utils.errors import UserError
 from sgblend_utils.report.experiments import TRANSLATION, UNREPORTED, hardware, ranges
 from sgblend_utils.report.figures import HOLLOW, TITLE, finish, grid
 from sgblend_utils.report.plan import committed_table
-from sgblend_utils.report.tables import number
+from sgblend_utils.report.tables import number, plus_minus
 from sgblend_utils.runs import load_records
+from sgblend_utils.stats import summarise
 from sgblend_utils.style import INK, MUTED
 from sgblend_utils.tasks import task_named
 
@@ -87,9 +88,12 @@ class Audit:
 
     @property
     def command(self) -> str:
-        numbers = ",".join(map(str, self.seeds))
         words = f"sgblend audit {self.task} --preset {self.preset}"
-        return f"{words} --activation {self.activation} --seeds {numbers}"
+        return f"{words} --activation {self.activation} --seeds {ranges(self.seeds)}"
+
+    @property
+    def span(self) -> str:
+        return f"seed{'s' * (len(self.seeds) > 1)} {ranges(self.seeds)}"
 
     @property
     def name(self) -> str:
@@ -107,35 +111,43 @@ class Audit:
             out.append([known[config.key("")] for config in configs])
         return out
 
-    def table(self, root: Path | None = None) -> pd.DataFrame:
-        """A row per step, means over seeds: scores 0-1 as it evaluates them, sacreBLEU 0-100."""
-        meanings = switch_meanings(type(task_named(self.task).presets["published", self.preset]))
-        rows, scores = [], {"sacrebleu": "bleu"}
+    def scores(self, root: Path | None = None) -> pd.DataFrame:
+        """A row per step and seed: scores 0-1 as the step evaluates them, sacreBLEU 0-100."""
+        parts, paths = [], {"sacrebleu": "bleu"}
         for step, records in zip(STEPS, self.records(root), strict=True):
-            scores |= step.scores
-            means = pd.json_normalize([r["metrics"] for r in records]).mean(numeric_only=True)
-            row = {name: means[path] for name, path in scores.items()}
-            row["bleu"] *= 0.01 if scores["bleu"] == "bleu" else 1  # sacreBLEU's range is 0-100
-            said = step.published or " ".join(meanings[name] for name in step.off)
-            keys = " ".join(record["key"] for record in records)
-            rows.append({"step": step.label, "published": said, **row, "run": keys})
-        table = pd.DataFrame(rows)
+            paths |= step.scores
+            metrics = pd.json_normalize([record["metrics"] for record in records])
+            part = pd.DataFrame({name: metrics[path] for name, path in paths.items()})
+            part["bleu"] *= 0.01 if paths["bleu"] == "bleu" else 1  # sacreBLEU's range is 0-100
+            run = [record["key"] for record in records]
+            parts.append(part.assign(step=step.label, seed=self.seeds, run=run))
+        return pd.concat(parts, ignore_index=True)
+
+    def table(self, root: Path | None = None) -> pd.DataFrame:
+        """A row per step: means of `scores`, what a step changes, half of the 95 % interval."""
+        meanings = switch_meanings(type(task_named(self.task).presets["published", self.preset]))
+        each = self.scores(root)
+        table = each.groupby("step", sort=False).agg({"sacrebleu": "mean", "run": " ".join})
         table["trained"] = table["run"].ne(table["run"].shift())
         for name in SCORES:
+            found = summarise(each, name, "step")
+            table[name], table[f"{name}_half"] = found["mean"], found["high"] - found["mean"]
             table[f"{name}_change"] = table[name].diff()
-        names = "step published trained accuracy accuracy_change bleu bleu_change sacrebleu run"
-        return table[names.split()]
+        said = (step.published or " ".join(meanings[name] for name in step.off) for step in STEPS)
+        names = "step published trained accuracy accuracy_half accuracy_change bleu bleu_half "
+        names += "bleu_change sacrebleu run"
+        return table.reset_index().assign(published=list(said))[names.split()]
 
     def provenance(self, root: Path | None = None) -> str:
         records = {r["key"]: r for step in self.records(root) for r in step}.values()
         sizes = [record["data"]["train_pairs"] for record in records]
         decoded = max(record["metrics"].get("decoded_sentences", 0) for record in records)
-        seed = f"seed{'s' * (len(self.seeds) > 1)} {ranges(self.seeds)}"
-        names = [self.task, f"preset {self.preset}", zoo.label(self.activation), seed]
+        names = [self.task, f"preset {self.preset}", zoo.label(self.activation), self.span]
         names += [f"{len(records)} models, {min(sizes):,} to {max(sizes):,} training pairs"]
         names += [f"{decoded:,} test sentences decoded, all of them by the sound run"]
         names += [" and ".join(sorted({record["config"]["backend"] for record in records}))]
-        return " · ".join([*names, hardware(records)])
+        names += [hardware(records), *["±: 95 % t interval over seeds"] * (len(self.seeds) > 1)]
+        return " · ".join(names)
 
 
 def stored(root: Path | None) -> dict[str, dict[str, Any]]:
@@ -148,10 +160,8 @@ def complete(root: Path | None = None) -> list[Audit]:
     known, found = stored(root), []
     seeds = sorted({record["config"]["seed"] for record in known.values()})
     for task in TRANSLATION:
-        for protocol, preset in task_named(task).presets:
-            one = Audit(task, preset)
-            if protocol != "published" or preset in UNREPORTED:
-                continue
+        presets = [name for protocol, name in task_named(task).presets if protocol == "published"]
+        for one in (Audit(task, name) for name in presets if name not in UNREPORTED):
             if have := [s for s in seeds if all(c.key("") in known for c in one.configs(s))]:
                 found.append(replace(one, seeds=tuple(have)))
     return found
@@ -164,7 +174,8 @@ def audit_text(table: pd.DataFrame) -> pd.DataFrame:
     for name, (plain, _, scale, digits) in SCORES.items():
         steps = scale * table[f"{name}_change"][1:]
         said = [number(v, digits, sign=True) if round(v, digits) else "same" for v in steps]
-        out[plain] = [number(scale * value, digits) for value in table[name]]
+        pairs = zip(scale * table[name], scale * table[f"{name}_half"], strict=True)
+        out[plain] = [plus_minus(*pair, digits) for pair in pairs]
         out[f"change of {plain.split(' (')[0]}"] = ["", *said]
     out["sacreBLEU of its model (0–100)"] = [number(value, 2) for value in table["sacrebleu"]]
     return pd.DataFrame(out)
@@ -180,16 +191,18 @@ def figure_audit(one: Audit, root: Path | None = None) -> Figure:
         plain, label, scale, _ = SCORES[name]
         values, steps = scale * table[name], scale * table[f"{name}_change"].fillna(0.0)
         before, edges = values - steps, {"color": MUTED, "linewidth": 0.8 * (steps != 0)}
-        axes.barh(places, values, 0.62, color=VALUE, alpha=0.9, label="score")
+        reach = scale * table[f"{name}_half"].fillna(0.0)
+        bars = {"xerr": reach, "ecolor": INK, "color": VALUE, "alpha": 0.9, "label": "score"}
+        axes.barh(places, values, 0.62, **bars)
         axes.vlines(before, places - 0.69, places + 0.31, **edges)
         for word, own, look in (("lost", steps < 0, LOSS), ("gained", steps > 0, GAIN)):
             look = look | {"facecolor": "white", "label": f"{word} at this step"}
             axes.barh(places[own], -steps[own], 0.62, values[own], **look)
         if one.task == "wmt14":
             axes.plot(scale * paper[printed], 0, **HOLLOW, label="printed in the paper")
-        word, room = plain.split(" (")[0], 1.34 * values.max()
+        word, room = plain.split(" (")[0], 1.45 * values.max()
         for place, cells in enumerate(zip(text[plain], text[f"change of {word}"], strict=True)):
-            right = max(values[place], before[place]) + 0.012 * room
+            right = max(values[place] + reach[place], before[place]) + 0.012 * room
             said = "  (".join(filter(None, cells)) + ")" * (place > 0)
             axes.text(right, place, said, va="center", fontsize=9.5, color=INK)
         first, last = (text[plain].iloc[end] + " %" * (scale == 100) for end in (0, -1))

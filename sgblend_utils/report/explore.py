@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from importlib import resources
 
 from sgblend_utils.report.experiments import WORDS, Experiment
+from sgblend_utils.report.figures import OURS, PARAMETERS
 from sgblend_utils.style import LABELS, PALETTE
 
-OURS, SHOWN = "sgblend", ("sgblend", "gelu", "silu")
-PARAMETERS = ("alpha", "beta", "gamma")
+SHOWN = (OURS, "gelu", "silu")
 
 
 def chosen(found: Sequence[Experiment]) -> list[Experiment]:

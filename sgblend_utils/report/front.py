@@ -139,11 +139,10 @@ def points(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None 
 def audited(root: Path | None) -> list[str]:
     lines = []
     for one in audit.complete(root):
-        steps = one.table(root)
-        first, last = (number(100 * steps["accuracy"].iloc[i], 1) for i in (0, -1))
-        said = " becomes ".join(number(steps["bleu"].iloc[i], 3) for i in (0, -1))
-        where = WORDS[one.task]
-        lines.append(f"{where}: {first} % accuracy becomes {last} %, a BLEU of {said}")
+        steps = audit.audit_text(one.table(root)).iloc[[0, -1]]
+        accuracy, bleu = (steps[plain] for plain, *_ in audit.SCORES.values())
+        said = f"{' % accuracy becomes '.join(accuracy)} %, a BLEU of {' becomes '.join(bleu)}"
+        lines.append(f"{WORDS[one.task]} ({one.span}; ± is a 95 % interval): {said}")
     return lines and [
         "**The published scores measure copying.** The decoder of the published code sees the "
         "words that it is asked to predict, and padding counts as words. Without these flaws, "

@@ -33,6 +33,11 @@ def interval(low: float, high: float, digits: int) -> str:
     return "–" if math.isnan(low) else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def plus_minus(mean: float, half: float, digits: int) -> str:
+    """`88.1 ± 0.2`; the mean alone where one run leaves no interval."""
+    return f"{number(mean, digits)} ± {number(half, digits)}".removesuffix(" ± –")
+
+
 def to_markdown(table: pd.DataFrame) -> str:
     """A Markdown table, without the index; numbers should be text already."""
     rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
@@ -56,8 +61,7 @@ def results_text(experiment: Experiment, metrics: Iterable[Metric] | None = None
     for metric in metrics:
         means = table[f"{metric.name}_mean"]
         pairs = zip(means, table[f"{metric.name}_high"] - means, strict=True)
-        texts = [" ± ".join(number(value, metric.digits) for value in pair) for pair in pairs]
-        out[metric.label] = [text.removesuffix(" ± –") for text in texts]
+        out[metric.label] = [plus_minus(*pair, metric.digits) for pair in pairs]
     text = pd.DataFrame(out)
     if experiment.task in LINEAR and bench_path(name := LINEAR[experiment.task]).is_file():
         scores = load(name)["metrics"]

@@ -134,22 +134,19 @@ def published(model: Any, task: Any, settings: TranslationSettings, data: Any) -
     # The names of the loop's last round: the test set.
     texts = tokenizer.decode(free)
     pairs = rows.pairs[first]
-    real = target[:, 1:] != PAD
+    total = float(nll[target[:, 1:] != PAD].sum(dtype="float64"))
     whole = tokenizer.encode([text for _, text in scored.pairs])
     counted = "all" if settings.padding_in_loss else "real"
     probed = task.batches(settings, data.splits["train"].fitting(PUBLISHED_ROWS))
+    inputs = (probed[i][0] for i in range(len(probed)))
     return {
         "reported_accuracy": evaluations["validation"][f"accuracy_{counted}"],
         "reported_bleu": evaluations["validation"]["forced_bleu"],
-        "reported_dead_share": published_dead_share(
-            transformer, (probed[i][0] for i in range(len(probed)))
-        ),
+        "reported_dead_share": published_dead_share(transformer, inputs),
         **described(transformer, data, texts, pairs),
         "decoded_sentences": len(texts),
         "test_nll": evaluations["test"]["nll_real"],
-        "test_nll_per_character": per_character(
-            float(np.sum(nll[real], dtype="float64")), scored, whole
-        ),
+        "test_nll_per_character": per_character(total, scored, whole),
         "test_accuracy": evaluations["test"]["accuracy_real"],
         "evaluations": evaluations,
     }
