@@ -154,7 +154,7 @@ def verdict(difference: float, p: float, p_equivalent: float, level: float = LEV
 
 
 def summarise(frame: DataFrame, metric: str, by: str = "activation") -> DataFrame:
-    """Mean of a metric over seeds with its t interval, a row per activation."""
+    """Mean of a metric over runs with its t interval, a row per value of the column `by`."""
     rows = {}
     for name, values in frame.dropna(subset=metric).groupby(by, sort=False)[metric]:
         rows[name] = len(values), values.mean(), *estimate(values).interval()
