@@ -21,12 +21,12 @@ Sites = Mapping[str, tuple[keras.layers.Layer, str]]
 
 def activation_parameters(sites: Sites) -> dict[str, dict[str, Any]]:
     """Effective α, β, γ of every site whose activation has any; scalars or lists."""
-    known = {k: getattr(layer, "effective_parameters", dict) for k, (layer, _) in sites.items()}
-    return {
-        name: {k: np.round(np.asarray(v, "float64"), 6).tolist() for k, v in values.items()}
-        for name, found in known.items()
-        if (values := found())
-    }
+    found = {}
+    for name, (layer, _) in sites.items():
+        if hasattr(layer, "effective_parameters"):
+            values = layer.effective_parameters().items()
+            found[name] = {k: np.round(np.asarray(v, "float64"), 6).tolist() for k, v in values}
+    return found
 
 
 class ParameterTrajectory(keras.callbacks.Callback):
