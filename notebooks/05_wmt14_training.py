@@ -354,14 +354,18 @@ print(searches[shown].round(2).to_string(index=False))
 #   "sgblend,sgblend(gelu=sigmoid, parameterization=published),silu,gelu,relu"
 # sgblend sweep wmt14 --activations relu,gelu,silu,mish,sswish,sgblend --seeds 0 --preset cpu
 # sgblend sweep wmt14 --activations relu,gelu,sgblend --seeds 3-7 --preset cpu
+# sgblend sweep multi30k --activations sgblend,silu,gelu --seeds 11-24 --preset cpu
+# sgblend sweep wmt14 --activations sgblend,gelu,relu --seeds 11-24 --preset cpu
 # ```
 
 # %%
 from sgblend_utils.report.experiments import experiments
 
-found = [e for e in experiments() if (e.protocol, e.preset) == ("sound", "cpu")]
-found = [e for e in found if e.task in ("multi30k", "wmt14") and not (e.overrides or e.again)]
-for experiment in found:
+sound = [e for e in experiments() if (e.protocol, e.preset) == ("sound", "cpu")]
+sound = [e for e in sound if e.task in ("multi30k", "wmt14") and not e.overrides]
+found = [e for e in sound if not e.again]
+second = {e.task: e for e in sound if e.again}  # seeds of their own, for rows left undecided
+for experiment in sound:
     seeds = experiment.frame.groupby("activation", sort=False)["seed"].nunique()
     print(f"{experiment.name}:", ", ".join(f"{name} × {n}" for name, n in seeds.items()))
 
@@ -435,8 +439,44 @@ assert known["sgblend"].interval()[0] > 0 and known["sgblend"].difference < 0.01
 assert known["relu"].interval()[0] > 0.01
 
 # %% [markdown]
-# [Notebook 08](08_ablations.ipynb) takes SG-Blend's 0.007 nats apart: they belong to the function that it is while it learns, not to the one that it
-# becomes.
+# A loss of SG-Blend's, then; [notebook 08](08_ablations.ipynb) takes its 0.007 nats apart. Two rows of the ledger, about the accuracy against GELU and
+# ReLU, were left undecided by these seeds. They are judged anew by fourteen seeds that no run had used, 11 to 24, planned before any
+# of them ran:
+
+# %%
+again = second["wmt14"]
+display(figure_differences(again))
+plt.close("all")
+display(Markdown(f"**{again.name}**\n\n{to_markdown(comparison_text(again))}"))
+
+# %% [markdown]
+# In accuracy SG-Blend is −0.08 points from GELU (95 % interval −0.16 to 0.00): *no relevant difference*. It is 0.18 points above ReLU
+# (0.11 to 0.26): a *gain*. The paper prints +1.3 and +2.4; both are excluded.
+#
+# By the plan these seeds do not judge the cross-entropy, which the first five had decided. **But they do not show that loss again**:
+# SG-Blend is +0.0005 nats from GELU (−0.0031 to 0.0042). ReLU's distance they do, 0.017 in both rounds. How far apart are the two rounds?
+
+# %%
+rounds = [known["sgblend"], estimates(again.frame, "test_nll")[0]["sgblend"]]
+apart = rounds[0].difference - rounds[1].difference
+error = np.hypot(*(one.error for one in rounds))
+joint = estimates(pd.concat([judged_runs, again.frame]), "test_nll")[0]["sgblend"]
+print(f"first round − second round: {apart:.4f} nats, {apart / error:.1f} standard errors")
+ends = interval(*joint.interval(), 4)
+print(f"all {joint.seeds} seeds (exploratory): {joint.difference:+.4f} {ends} nats")
+
+# %%
+assert rounds[1].interval()[0] < 0 < rounds[1].interval()[1] < 0.01
+assert joint.interval()[1] < 0.01 and 2.5 < apart / error < 3.5
+low, high = estimates(again.frame, "test_accuracy", "relu")[0]["sgblend"].interval()
+assert 0 < low < high < 0.3
+
+# %% [markdown]
+# Three standard errors are more than one expects from chance alone. The code is not the reason: seed 3 of both activations, trained
+# again by the version that made the second round, gave every loss and score of the stored records to the last digit. What
+# is left is the choice of seeds. Five of them estimate not only a mean but also how much it varies, and these five (and the
+# pilot's one) agreed with each other more closely than the fourteen do. The verdict stays what the plan makes it, *loss*, with the other
+# seeds beside it wherever it is shown; together the seeds say that any difference is below the margin. Do not count on that loss.
 
 # %%
 multi30k = by_task["multi30k"]
@@ -467,7 +507,7 @@ display(Markdown(f"**{multi30k.name}**\n\n{to_markdown(comparison_text(multi30k)
 # are judged anew by fourteen seeds that no run had used, 11 to 24, planned before any of them ran:
 
 # %%
-(again,) = (e for e in experiments() if e.task == "multi30k" and e.again)
+again = second["multi30k"]
 display(figure_differences(again))
 plt.close("all")
 display(Markdown(f"**{again.name}**\n\n{to_markdown(comparison_text(again))}"))
@@ -512,7 +552,9 @@ assert len(moved) == 4 and moved.abs().max().max() < 1e-4
 # ## 8 · What the sites learn
 
 # %%
-display(figure_parameters(multi30k))
+figure = figure_parameters(multi30k)
+figure.set_dpi(80)  # `figures/` has it larger
+display(figure)
 plt.close("all")
 last = multi30k.parameters()
 last = last[(last["epoch"] == last["epoch"].max()) & (last["activation"] == "sgblend")]
@@ -555,8 +597,10 @@ for i, example in enumerate(examples[:3]):
 #   paper prints are excluded. The layer as published is at −0.0012 nats, −0.0057 to 0.0033 (seeds 3 to 7): no relevant
 #   difference. ReLU's cross-entropy is 0.011 nats higher than GELU's.
 # * The sites of SG-Blend end 0.005 to 0.023 from GELU on Multi30k, over their own inputs; SiLU is at 0.062 to 0.067.
-# * On WMT14, BLEU is near one and decides nothing. The cross-entropy does: SG-Blend's is *higher* than GELU's by 0.007 nats a
-#   token (95 % interval 0.0045 to 0.0099, five seeds), a loss. It is below the margin of 0.01, but after correction the runs do not show that. ReLU's is higher by 0.017.
+# * On WMT14, preset cpu, BLEU is near one and decides nothing. SG-Blend's cross-entropy was *higher* than GELU's by 0.007 nats a
+#   token (95 % interval 0.0045 to 0.0099, seeds 3 to 7): by the plan, a loss. Fourteen fresh seeds (11 to 24) do not show it again: +0.0005, −0.0031 to
+#   0.0042. In accuracy there is no relevant difference between the two (−0.08 points, −0.16 to 0.00). ReLU's cross-entropy is higher than GELU's by 0.017 in
+#   both rounds, and SG-Blend's accuracy 0.18 points above ReLU's.
 # * The activations that are compared differ by at most three parameters a site and share everything else.
 
 # %% [markdown]

@@ -265,15 +265,23 @@ margins = [
 ]
 show(pd.DataFrame(margins))
 
+# %% [markdown]
+# *Hours* are those that the runs took, each on one CPU core, or all on one GPU where the last column says how many did. Two of the
+# second rounds share runs.
+
 # %%
 planned = []
 for entry in [*fixed["experiments"], *fixed["again"]]:
-    runs = f"{len(claims.judged(found, entry))} of {claims.cells(entry)}"
+    runs = claims.judged(found, entry)
     row = {"experiment": f"{entry['task']}, {entry['protocol']}, {entry['preset']}"}
     row |= {"round": "second" if "claims" in entry else "first"}
     row |= {"primary metric": labels[entry["primary"]]}
     row |= {"activations": ", ".join(map(label, entry["activations"]))}
-    planned.append(row | {"seeds": ranges(entry["seeds"]), "runs": runs})
+    row |= {"seeds": ranges(entry["seeds"]), "runs": f"{len(runs)} of {claims.cells(entry)}"}
+    records = list(runs.get("record", ()))
+    row["hours"] = f"{sum(r['timing']['total_seconds'] for r in records) / 3600:.1f}"
+    row["on a GPU"] = str(sum(bool(r["hardware"]["accelerators"]) for r in records))
+    planned.append(row)
 show(pd.DataFrame(planned))
 
 # %% [markdown]

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -480,6 +481,28 @@ def test_a_second_round_decides_by_its_own_runs_and_only_when_it_is_whole(tmp_pa
     assert row["difference"] != first.loc["accuracy-relu", "difference"]
     others = [name for name in first.index if name not in again["claims"]]
     pd.testing.assert_series_equal(whole.loc[others, "low"], first.loc[others, "low"])
+    # Rows without a round of their own show what these seeds say, beside their verdict.
+    assert first["other_range"].isna().all()
+    shown = whole.dropna(subset="other_range")
+    assert set(shown.index) == {"bleu-gelu", "bleu-relu"} and set(shown["other_range"]) == {"11-40"}
+    bleu = two.frame.pivot(index="seed", columns="activation", values="reported_bleu")
+    paired = (bleu["sgblend"] - bleu["relu"]).mean()
+    low, middle, high = shown.loc["bleu-relu", ["other_low", "other_difference", "other_high"]]
+    assert low < middle < high and middle == pytest.approx(paired)
+
+
+def test_a_difference_that_other_seeds_do_not_show_is_called_so():
+    row = {"task": "wmt14", "protocol": "sound", "metric": "test_nll", "verdict": "loss"}
+    row |= {"other_range": "11-24", "other_difference": 0.0005, "other_high": 0.004}
+
+    def said(**more):
+        return front.stated(SimpleNamespace(**row | more))
+
+    assert said(other_low=-0.003) == (
+        "WMT14 (not seen again in seeds 11-24: +0.0005 [−0.0030, 0.0040])"
+    )
+    assert said(other_low=0.0001).startswith("WMT14 (seen again in seeds 11-24: ")
+    assert said(other_low=0.0001, verdict="undecided") == "WMT14" == said(other_range=np.nan)
 
 
 def test_there_is_no_verdict_before_all_planned_runs_are_there(tmp_path):

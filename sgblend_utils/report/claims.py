@@ -16,6 +16,7 @@ NOT_RUN, BY_CODE, NOT_TESTABLE = "not run", "asserted in code", "not testable"
 VERDICTS = ("gain", "loss", "no relevant difference", "undecided", NOT_TESTABLE, NOT_RUN, BY_CODE)
 COLUMNS = ["experiment", "seeds", "planned", "difference", "error", "low", "high", "margin", "p"]
 COLUMNS += ["p_equivalent", "size_found", "detectable", "needed", "verdict", "range", "records"]
+OTHER = ["other_difference", "other_low", "other_high", "other_range"]
 RULES = """\
 Margins, claims and seeds were fixed before the runs (`data/plan.toml`, digest {digest}). A
 difference is a mean over paired seeds; its 95 % interval and tests take their deviation from all
@@ -29,7 +30,8 @@ floor (no dead units, BLEU below 5). *Not run*: seeds of the plan are missing; t
 before all are there. Whether the size that the paper prints lies in the 95 % interval is said
 apart. Overhead is measured by `sgblend bench step` (notebook 09): a seed there is a repeat in new
 processes. *Second round*: the row was undecided after its planned seeds and is judged by new ones
-alone, planned then; with both rounds the two 5 % above are at most 10 %."""
+alone, planned then; with both rounds the two 5 % above are at most 10 %. *Other seeds*: what a
+second round that was planned for other rows shows of this one. It decides nothing."""
 
 
 def rules() -> str:
@@ -60,7 +62,7 @@ def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> p
     """A row per claim, whatever the store holds; its family are all of them."""
     claims = committed_table() if claims is None else claims
     rows = [claim | examine(claim, found) for claim in claims.to_dict("records")]
-    return decided(pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS]))
+    return decided(pd.DataFrame(rows).reindex(columns=[*claims.columns, *COLUMNS, *OTHER]))
 
 
 def decided(table: pd.DataFrame) -> pd.DataFrame:
@@ -105,12 +107,33 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     against = {name: stats.estimates(frame, metric, name)[0][ours] for name in others}
     # To be best is to be better than the closest rival, whichever that is.
     closest = min(against.values(), key=lambda one: claim["side"] * one.statistic(one.difference))
-    row |= described(claim, closest)
+    row |= described(claim, closest) | ({} if best else elsewhere(claim, found))
     if best:
         gain = claim["side"] * closest.difference > 0
         row["p"] = closest.p() if gain else min(1.0, len(against) * closest.p())
         row["p_equivalent"] = max(one.p_equivalent(row["margin"]) for one in against.values())
     return row
+
+
+def elsewhere(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any]:
+    """What a second round shows of a row that has none of its own."""
+    ours, baseline, metric = (claim[name] for name in ("activation", "baseline", "metric"))
+    first, *own = rounds_of(claim)
+    for entry in [] if own else plan()["again"]:
+        frame, same = judged(found, entry), all(first[name] == entry[name] for name in NAMES)
+        whole = len(frame) == cells(entry) and {ours, baseline} <= {*frame["activation"]}
+        if same and whole and metric in frame:
+            one = stats.estimates(frame, metric, baseline)[0][ours]
+            values = one.difference, *one.interval(), ranges(entry["seeds"])
+            return dict(zip(OTHER, values, strict=True))
+    return {}
+
+
+def other_seeds(row: Any, digits: int) -> str:
+    """`seeds 11-24: +0.0005 [−0.0031, 0.0042]`; empty where there are none."""
+    found = f"{number(row.other_difference, digits, sign=True)} "
+    found += interval(row.other_low, row.other_high, digits)
+    return f"seeds {row.other_range}: {found}" if isinstance(row.other_range, str) else ""
 
 
 def described(claim: dict[str, Any], one: Estimate) -> dict[str, Any]:
@@ -143,7 +166,7 @@ def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
         more = f" ({row.needed:.0f} seeds)" if row.verdict == "undecided" and row.needed > 0 else ""
         out["verdict"] = f"**{row.verdict}**{more}"
         size = row.size_found if isinstance(row.size_found, str) else "–"
-        rows.append(out | {"published size": size})
+        rows.append(out | {"published size": size, "other seeds": other_seeds(row, digits) or "–"})
     return pd.DataFrame(rows)
 
 

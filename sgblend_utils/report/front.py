@@ -40,17 +40,21 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 def effects(ledger: pd.DataFrame) -> pd.DataFrame:
     """`verdicts` in margins of the plan, positive where SG-Blend gains: `effect`, `low`, `high`."""
-    table, columns = verdicts(ledger).copy(), ["difference", "low", "high"]
+    table, others = verdicts(ledger).copy(), claims.OTHER[:3]
     margins = table["metric"].map(lambda name: plan()["margins"][name]["value"])
-    scaled = table[columns].astype(float).mul(table["side"] / margins, axis=0)
+    scaled = (
+        table[["difference", "low", "high", *others]]
+        .astype(float)
+        .mul(table["side"] / margins, axis=0)
+    )
     table["effect"], table["spread"] = scaled["difference"], (table["error"] / margins) ** 2
-    return table.assign(low=scaled[columns[1:]].min(axis=1), high=scaled[columns[1:]].max(axis=1))
+    table[others], ends = scaled[others], scaled[["low", "high"]]
+    return table.assign(low=ends.min(axis=1), high=ends.max(axis=1))
 
 
 def pooled(table: pd.DataFrame) -> str:
     """The mean effect over sound tasks with its 95 % interval (random effects), and their I²."""
-    own = table[table["spread"].notna() & (table["activation"] == OURS)]
-    own = own[own["protocol"] == "sound"]
+    own = table.query("activation == @OURS and protocol == 'sound'").dropna(subset="spread")
     if len(own) < 2:
         return ""
     with np.errstate(invalid="ignore"):  # it does not hold the spread between tasks above zero
@@ -79,6 +83,10 @@ def figure_forest(ledger: pd.DataFrame) -> Figure:
             span = np.clip([row.low, row.high], -reach, reach)
             axes.hlines(y, *span, colour, linewidth=2.4)
             axes.plot(np.clip(row.effect, -reach, reach), y, marker, markersize=8, color=colour)
+            if isinstance(row.other_range, str):  # hollow: it decides nothing
+                axes.hlines(y + 0.22, row.other_low, row.other_high, colour, linewidth=1.2)
+                look = {"mec": colour, "mfc": "white", "markersize": 8}
+                axes.plot(row.other_difference, y + 0.22, marker, **look)
     for arm, (marker, colour) in arms.items():
         axes.plot([], [], marker, color=colour, label=zoo.label(arm))
     axes.set_yticks(range(len(places)), places, fontweight="bold")
@@ -87,6 +95,8 @@ def figure_forest(ledger: pd.DataFrame) -> Figure:
     if arms:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     note = "primary metric of each task; bars: 95 % interval; grey: smaller than what matters"
+    if table["other_range"].notna().any():
+        note += "; hollow: other seeds, which decide nothing"
     return finish(figure, f"{TITLE}: {claims.tally(table)}", note + pooled(table))
 
 
@@ -98,7 +108,8 @@ def task_table(ledger: pd.DataFrame) -> pd.DataFrame:
         text = text if row.verdict != NOT_RUN else f"{row.seeds:.0f} of {row.planned:.0f}"
         cells = [place(row), zoo.label(row.activation), metric_of(row.task, row.metric).label]
         cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
-        rows.append([*cells, number(row.margin, digits), text, f"**{row.verdict}**"])
+        said = f"**{row.verdict}** {claims.other_seeds(row, digits)}".strip()
+        rows.append([*cells, number(row.margin, digits), text, said])
     names = ["task", "variant", "metric", "difference from GELU", "95 % interval", "margin"]
     return pd.DataFrame(rows, columns=[*names, "seeds", "verdict"])
 
@@ -176,17 +187,28 @@ def published_rules(ledger: pd.DataFrame) -> list[str]:
     ]
 
 
+def stated(row: Any) -> str:
+    """The task; of a difference that was found also whether seeds that decide nothing show it."""
+    if row.verdict not in ("gain", "loss") or not isinstance(row.other_range, str):
+        return place(row)
+    seen = "not seen again" if row.other_low <= 0 <= row.other_high else "seen again"
+    return f"{place(row)} ({seen} in {claims.other_seeds(row, BY_NAME[row.metric].digits)})"
+
+
 def named(table: pd.DataFrame, *wanted: str) -> str:
-    """Task and variant of the sound rows with these verdicts."""
+    """Tasks and variants of the sound rows with these verdicts, variant by variant."""
     own = table[table["verdict"].isin(wanted) & (table["protocol"] == "sound")]
-    return ", ".join(f"{place(row)} ({zoo.label(row.activation)})" for row in own.itertuples())
+    tasks: dict[str, list[str]] = {}
+    for row in own.itertuples():
+        tasks.setdefault(zoo.label(row.activation), []).append(stated(row))
+    return "; ".join(f"{' · '.join(names)} with {label}" for label, names in tasks.items())
 
 
 def sound(table: pd.DataFrame) -> str:
     """The verdicts under a sound protocol, task by task."""
-    parts = [f"{verdict}: {names}" for verdict in VERDICTS if (names := named(table, verdict))]
+    parts = [f"{v.capitalize()}: {names}." for v in VERDICTS if (names := named(table, v))]
     more = "What a difference is made of: [notebook 08](notebooks/08_ablations.ipynb)."
-    return f"**By sound rules, against GELU, in cross-entropy:** {'; '.join(parts)}. {more}"
+    return f"**By sound rules, against GELU, in cross-entropy.** {' '.join(parts)} {more}"
 
 
 def distances(found: Sequence[Experiment]) -> list[str]:
