@@ -494,6 +494,7 @@ def test_a_second_round_decides_by_its_own_runs_and_only_when_it_is_whole(tmp_pa
 def test_a_difference_that_other_seeds_do_not_show_is_called_so():
     row = {"task": "wmt14", "protocol": "sound", "metric": "test_nll", "verdict": "loss"}
     row |= {"other_range": "11-24", "other_difference": 0.0005, "other_high": 0.004}
+    row["difference"] = 0.007
 
     def said(**more):
         return front.stated(SimpleNamespace(**row | more))
@@ -502,6 +503,7 @@ def test_a_difference_that_other_seeds_do_not_show_is_called_so():
         "WMT14 (not seen again in seeds 11-24: +0.0005 [−0.0030, 0.0040])"
     )
     assert said(other_low=0.0001).startswith("WMT14 (seen again in seeds 11-24: ")
+    assert said(other_low=0.0001, difference=-0.007).startswith("WMT14 (not seen again in")
     assert said(other_low=0.0001, verdict="undecided") == "WMT14" == said(other_range=np.nan)
 
 

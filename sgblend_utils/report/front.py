@@ -42,11 +42,8 @@ def effects(ledger: pd.DataFrame) -> pd.DataFrame:
     """`verdicts` in margins of the plan, positive where SG-Blend gains: `effect`, `low`, `high`."""
     table, others = verdicts(ledger).copy(), claims.OTHER[:3]
     margins = table["metric"].map(lambda name: plan()["margins"][name]["value"])
-    scaled = (
-        table[["difference", "low", "high", *others]]
-        .astype(float)
-        .mul(table["side"] / margins, axis=0)
-    )
+    scaled = table[["difference", "low", "high", *others]].astype(float)
+    scaled = scaled.mul(table["side"] / margins, axis=0)
     table["effect"], table["spread"] = scaled["difference"], (table["error"] / margins) ** 2
     table[others], ends = scaled[others], scaled[["low", "high"]]
     return table.assign(low=ends.min(axis=1), high=ends.max(axis=1))
@@ -191,8 +188,9 @@ def stated(row: Any) -> str:
     """The task; of a difference that was found also whether seeds that decide nothing show it."""
     if row.verdict not in ("gain", "loss") or not isinstance(row.other_range, str):
         return place(row)
-    seen = "not seen again" if row.other_low <= 0 <= row.other_high else "seen again"
-    return f"{place(row)} ({seen} in {claims.other_seeds(row, BY_NAME[row.metric].digits)})"
+    least = min(row.other_low / row.difference, row.other_high / row.difference)
+    text = claims.other_seeds(row, BY_NAME[row.metric].digits)
+    return f"{place(row)} ({'' if least > 0 else 'not '}seen again in {text})"
 
 
 def named(table: pd.DataFrame, *wanted: str) -> str:
