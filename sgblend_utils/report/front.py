@@ -105,7 +105,7 @@ def task_table(ledger: pd.DataFrame) -> pd.DataFrame:
         text = text if row.verdict != NOT_RUN else f"{row.seeds:.0f} of {row.planned:.0f}"
         cells = [place(row), zoo.label(row.activation), metric_of(row.task, row.metric).label]
         cells += [number(row.difference, digits, sign=True), interval(row.low, row.high, digits)]
-        said = f"**{row.verdict}** {claims.other_seeds(row, digits)}".strip()
+        said = f"**{row.verdict}**; {claims.other_seeds(row, digits)}".removesuffix("; ")
         rows.append([*cells, number(row.margin, digits), text, said])
     names = ["task", "variant", "metric", "difference from GELU", "95 % interval", "margin"]
     return pd.DataFrame(rows, columns=[*names, "seeds", "verdict"])
@@ -125,7 +125,7 @@ def section(ledger: pd.DataFrame, found: Sequence[Experiment], root: Path | None
         f"![{TITLE}: {claims.tally(table)}](figures/forest.png)",
         to_markdown(task_table(ledger)),
         f"Protocol sound where it does not say published; preset {presets}. Seeds above 10 are a "
-        "second round, which alone judges a row that the first seeds left undecided.",
+        "second round, which alone judges a row that the first left undecided, and no other row.",
     ]
     out += [f"![{audit.HEADLINE}](figures/{one.name}.png)" for one in audit.complete(root)[:1]]
     return "\n\n".join([*out, advice(table)]) + "\n"
