@@ -179,27 +179,51 @@ print(f"E[f²] there {min(second):.3f}, at γ = 0 {theory.moments('sgblend')['se
 # table wants a gain within half a percent of ReLU's $\sqrt2$, but with biases. Here a fresh SG-Blend does *not*
 # lie between its parents: its gain there, 1.411, is a little above both.
 
+
+# %%
+def half_stable_point(name, **parameters):
+    """q* and its initialisation; None without one in [0.01, 300], or where every q is one."""
+
+    def excess(q):
+        return theory.criticality(name, q, **parameters).stability - 1.0
+
+    if not excess(0.01) > 1e-9 > -1e-9 > excess(300.0):
+        return None
+    q = optimize.brentq(excess, 0.01, 300.0, xtol=1e-10)
+    return q, theory.criticality(name, q, **parameters)
+
+
 # %%
 rows = {}
 for name in ["gelu", "sgblend", "silu", "mish"]:
-    q, point = theory.half_stable_point(name)
+    q, point = half_stable_point(name)
     rows[LABELS[name]] = {
         "growth of deviations at q = 1": theory.criticality(name).stability,
         "half-stable q*": q,
         "gain σ_w there": point.gain,
         "σ_b² there": point.bias_variance,
     }
-assert np.allclose(list(rows["GELU"].values())[1:], [3.56155, 1.40821, 0.17292], atol=1e-5)
-assert np.allclose(list(rows["SiLU"].values())[1:], [14.32017, 1.40997, 0.55514], atol=1e-5)
-assert (
-    rows["GELU"]["half-stable q*"]
-    < rows["SG-Blend"]["half-stable q*"]
-    < rows["SiLU"]["half-stable q*"]
-)
 pd.DataFrame(rows).T.round(3)
 
 # %%
-assert theory.half_stable_point("tanh") is None and theory.criticality("tanh").stability < 1
+literature = {
+    "gelu": (3.5615528, 0.17292239, 1.98305826),
+    "silu": (14.3201736, 0.55514317, 1.98800468),
+}
+for name, expected in literature.items():
+    q, point = half_stable_point(name)
+    assert np.allclose((q, point.bias_variance, point.gain**2), expected, rtol=1e-6, atol=0)
+    assert abs(point.stability - 1) < 1e-9
+between = [half_stable_point("sgblend", alpha=a)[0] for a in (0.0, 0.3, 0.7, 1.0)]
+assert between == sorted(between)
+ends = [rows[name]["half-stable q*"] for name in ("GELU", "SiLU")]
+assert np.allclose([between[0], between[-1]], ends, rtol=1e-6)
+assert ends[0] < rows["SG-Blend"]["half-stable q*"] < ends[1]
+without = ("relu", "leaky_relu", "tanh", "elu", "softplus")
+assert not any(half_stable_point(name) for name in without)
+
+# %%
+assert theory.criticality("tanh").stability < 1
 assert abs(theory.criticality("relu").stability - 1) < 1e-12
 gain_there = {label: row["gain σ_w there"] for label, row in rows.items()}
 assert all(abs(gain / np.sqrt(2) - 1) < 0.005 for gain in gain_there.values())
@@ -245,22 +269,33 @@ def measured(name, q, gain, bias_variance):
 
 
 # %%
+def growths(name, q, gain, bias_variance):
+    """χ₁ in every layer, as the two maps predict it."""
+    layers = []
+    for _ in range(DEPTH):
+        m = theory.moments(name, q)
+        layers.append(gain**2 * m["slope"])
+        q = gain**2 * m["second"] + bias_variance
+    return np.array(layers)
+
+
 def initialisation(kind, name):
     """q, σ_w and σ_b² to start from."""
     if kind == "He":
         return 1.0, np.sqrt(2), 0.0
-    found = theory.half_stable_point(name) if kind == "half-stable" else None
+    found = half_stable_point(name) if kind == "half-stable" else None
     q, point = found or (1.0, theory.criticality(name))
     return q, point.gain, max(point.bias_variance, 0.0)
 
 
+# %%
 KINDS = ["critical at q = 1", "half-stable", "He"]
 results = {}
 for kind in KINDS:
     for name in CORE:
         q, gain, bias = initialisation(kind, name)
         seen, variances = measured(name, q, gain, bias)
-        _, growth = theory.propagate(name, DEPTH, gain, bias, q=q)
+        growth = growths(name, q, gain, bias)
         along = [gain**2 * theory.moments(name, v)["slope"] for v in variances]
         results[kind, name] = {"seen": seen, "predicted": np.cumprod(growth[::-1])}
         results[kind, name] |= {"along": np.cumprod(along[::-1]), "variances": variances}

@@ -159,9 +159,9 @@ assert np.allclose(pair, [0.3, 0.6] * np.interp([0.8, 3.0], betas, s), rtol=1e-3
 def learned(task):
     """α and β of every site at the end of the free arm's runs, if all planned runs are there."""
     entry = entry_of(task, "sound")
-    frame = claims.judged(found, entry)
-    if len(frame) < claims.cells(entry):
+    if not claims.whole(found, entry):
         return None
+    frame = claims.judged(found, entry)
     own = frame.loc[frame["activation"] == "sgblend", ["seed", "record"]]
     rows = [
         (seed, site, values["alpha"], values["beta"])

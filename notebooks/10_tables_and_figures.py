@@ -277,7 +277,8 @@ for entry in [*fixed["experiments"], *fixed["again"]]:
     row |= {"round": "second" if "claims" in entry else "first"}
     row |= {"primary metric": labels[entry["primary"]]}
     row |= {"activations": ", ".join(map(label, entry["activations"]))}
-    row |= {"seeds": ranges(entry["seeds"]), "runs": f"{len(runs)} of {claims.cells(entry)}"}
+    count = len(entry["activations"]) * len(entry["seeds"])
+    row |= {"seeds": ranges(entry["seeds"]), "runs": f"{len(runs)} of {count}"}
     records = list(runs.get("record", ()))
     row["hours"] = f"{sum(r['timing']['total_seconds'] for r in records) / 3600:.1f}"
     row["on a GPU"] = str(sum(bool(r["hardware"]["accelerators"]) for r in records))

@@ -190,36 +190,6 @@ def criticality(name: str, q: float = 1.0, **parameters) -> Criticality:
     )
 
 
-def half_stable_point(name: str, **parameters) -> tuple[float, Criticality] | None:
-    """The variance q at which gradients *and* variance are marginal, and its initialisation.
-
-    For GELU, Swish and their blends E[f f''] changes sign at one q; there the variance map touches
-    the diagonal (Roberts, Yaida, Hanin, "The Principles of Deep Learning Theory", section 5.3).
-    None where no such q exists between 0.01 and 300 (tanh, ELU: stable everywhere; Softplus:
-    nowhere) or where every q will do (ReLU).
-    """
-
-    def excess(q: float) -> float:
-        return criticality(name, q, **parameters).stability - 1.0
-
-    if not excess(0.01) > 1e-9 > -1e-9 > excess(300.0):
-        return None
-    q = float(optimize.brentq(excess, 0.01, 300.0, xtol=1e-10))
-    return q, criticality(name, q, **parameters)
-
-
-def propagate(
-    name: str, depth: int, gain: float, bias_variance: float = 0.0, q: float = 1.0, **parameters
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variance q and growth chi_1 per layer: two arrays of length `depth`, starting at `q`."""
-    layers = []
-    for _ in range(depth):
-        m = moments(name, q, **parameters)
-        layers.append((q, gain**2 * m["slope"]))
-        q = gain**2 * m["second"] + bias_variance
-    return tuple(np.transpose(layers))
-
-
 # Identifiability ----------------------------------------------------------------------------------
 # For a squared loss, or any loss locally, the curvature in theta = (alpha, beta, gamma) is
 # E[grad f grad f^T] over the preactivations, here N(0, sigma^2).  A small eigenvalue is a direction

@@ -570,7 +570,7 @@ def test_the_front_page_says_in_words_what_the_verdicts_say(tmp_path):
     ledger = claims.ledger(found)
     effects = front.effects(ledger).set_index(["task", "protocol"])
     claim = ledger.set_index("claim").loc["sound-nll-gelu"]
-    assert effects.loc[("wmt14", "sound"), "effect"] == pytest.approx(
+    assert effects.loc[("wmt14", "sound"), "difference"] == pytest.approx(
         -claim["difference"] / plan.plan()["margins"]["test_nll"]["value"]
     )
     assert front.pooled(front.effects(ledger)) == ""  # one sound task
@@ -601,17 +601,17 @@ def test_what_the_test_examples_leave_open_is_that_of_a_paired_difference():
 
 def test_the_mean_over_tasks_is_that_of_dersimonian_and_laird():
     rows = {"activation": "sgblend", "protocol": "sound"}
-    table = pd.DataFrame({"effect": [-0.1, -0.7, 2.0], "spread": [1.0, 0.02, 0.2], **rows})
-    weights = 1 / table["spread"]
-    mean = np.average(table["effect"], weights=weights)
-    q = (weights * (table["effect"] - mean) ** 2).sum()
+    table = pd.DataFrame({"difference": [-0.1, -0.7, 2.0], "variance": [1.0, 0.02, 0.2], **rows})
+    weights = 1 / table["variance"]
+    mean = np.average(table["difference"], weights=weights)
+    q = (weights * (table["difference"] - mean) ** 2).sum()
     tau = (q - 2) / (weights.sum() - (weights**2).sum() / weights.sum())
-    own = 1 / (table["spread"] + tau)
-    mean, error = np.average(table["effect"], weights=own), own.sum() ** -0.5
+    own = 1 / (table["variance"] + tau)
+    mean, error = np.average(table["difference"], weights=own), own.sum() ** -0.5
     ends = f"[{tables.number(mean - 1.96 * error, 1)}, {tables.number(mean + 1.96 * error, 1)}]"
     assert front.pooled(table) == (
         f"; mean of 3 tasks {tables.number(mean, 1, True)} {ends}, I² {100 * (q - 2) / q:.0f} %"
     )
-    alike = front.pooled(table.assign(effect=[-0.5, -0.7, -0.6]))
+    alike = front.pooled(table.assign(difference=[-0.5, -0.7, -0.6]))
     mean = np.average([-0.5, -0.7, -0.6], weights=weights)
     assert f"{tables.number(mean, 1, True)} [" in alike and alike.endswith("I² 0 %")

@@ -94,15 +94,14 @@ class Activations:
         self.shares, self.shared = "shared_activation" in switches, None
 
     def make(self, name: str, **kwargs: Any) -> keras.layers.Layer:
-        if self.shared is not None:
-            return Site(self.shared, name=name)
-        if self.random_beta:
-            kwargs["beta_initializer"] = GlorotUniform(seed=next(self.seeds))
-        layer = make_activation(self.spec, name=name, **self.options, **kwargs)
-        if not self.shares:
-            return layer
-        self.shared = layer
-        return Site(layer, name=name)
+        if self.shared is None:
+            if self.random_beta:
+                kwargs["beta_initializer"] = GlorotUniform(seed=next(self.seeds))
+            layer = make_activation(self.spec, name=name, **self.options, **kwargs)
+            if not self.shares:
+                return layer
+            self.shared = layer
+        return Site(self.shared, name=name)
 
 
 class Attention(keras.layers.Layer):

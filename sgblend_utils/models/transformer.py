@@ -175,8 +175,7 @@ class Transformer(keras.Model):
         kernel, bias = self.output_matrix()
         if columns is None:
             columns = ops.transpose(ops.cast(kernel, hidden.dtype))
-        logits = ops.matmul(hidden, columns)
-        logits = ops.cast(logits, "float32")
+        logits = ops.cast(ops.matmul(hidden, columns), "float32")
         return logits if bias is None else logits + bias
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:

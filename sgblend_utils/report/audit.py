@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sgblend_utils import zoo
 from sgblend_utils.config import RunConfig, record_key, switch_meanings
 from sgblend_utils.errors import UserError
-from sgblend_utils.report.experiments import TRANSLATION, UNREPORTED, hardware, ranges
+from sgblend_utils.report.experiments import TRANSLATION, UNREPORTED, WORDS, hardware, ranges
 from sgblend_utils.report.figures import HOLLOW, TITLE, finish, grid
 from sgblend_utils.report.plan import committed_table
 from sgblend_utils.report.tables import number, plus_minus
@@ -214,4 +214,4 @@ def figure_audit(one: Audit, root: Path | None = None) -> Figure:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=9)
     note = "* a model of its own; the other steps evaluate the model above them differently"
-    return finish(figure, HEADLINE, f"{one.provenance(root)}; {note}")
+    return finish(figure, f"{HEADLINE}: {WORDS[one.task]}", f"{one.provenance(root)}; {note}")

@@ -16,7 +16,8 @@ NOT_RUN, BY_CODE, NOT_TESTABLE = "not run", "asserted in code", "not testable"
 VERDICTS = ("gain", "loss", "no relevant difference", "undecided", NOT_TESTABLE, NOT_RUN, BY_CODE)
 COLUMNS = ["experiment", "seeds", "planned", "difference", "error", "low", "high", "margin", "p"]
 COLUMNS += ["p_equivalent", "size_found", "detectable", "needed", "verdict", "range", "records"]
-OTHER = ["other_difference", "other_low", "other_high", "other_range"]
+SHOWN = ["difference", "low", "high", "range"]  # of other seeds
+OTHER = [f"other_{name}" for name in SHOWN]
 RULES = """\
 Margins, claims and seeds were fixed before the runs (`data/plan.toml`, digest {digest}). A
 difference is a mean over paired seeds; its 95 % interval and tests take their deviation from all
@@ -31,7 +32,7 @@ before all are there. Whether the size that the paper prints lies in the 95 % in
 apart. Overhead is measured by `sgblend bench step` (notebook 09): a seed there is a repeat in new
 processes. *Second round*: the row was undecided after its planned seeds and is judged by new ones
 alone, planned then; with both rounds the two 5 % above are at most 10 %. *Other seeds*: what a
-second round that was planned for other rows shows of this one. It decides nothing."""
+second round that was planned for other rows (the longest) shows of this one. It decides nothing."""
 
 
 def rules() -> str:
@@ -51,11 +52,11 @@ def judged(found: Sequence[Experiment], entry: dict[str, Any]) -> pd.DataFrame:
 def deciding(claim: Mapping[str, Any], found: Sequence[Experiment]) -> dict[str, Any]:
     """The plan's entry that decides: the second round where all of its runs are there."""
     first, *more = rounds_of(claim)
-    return [first, *(entry for entry in more if len(judged(found, entry)) == cells(entry))][-1]
+    return [first, *(entry for entry in more if whole(found, entry))][-1]
 
 
-def cells(entry: Mapping[str, Any]) -> int:  # the planned runs
-    return len(entry["activations"]) * len(entry["seeds"])
+def whole(found: Sequence[Experiment], entry: dict[str, Any]) -> bool:
+    return len(judged(found, entry)) == len(entry["activations"]) * len(entry["seeds"])
 
 
 def ledger(found: Sequence[Experiment], claims: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -75,8 +76,8 @@ def decided(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any]:
-    """The ledger's columns about one claim, p values not yet corrected."""
+def examine(claim: dict[str, Any], found: Sequence[Experiment], by: Any = None) -> dict[str, Any]:
+    """The ledger's columns about one claim, p values not yet corrected; `by`: by which entry."""
     if claim["kind"] == "software":
         return {"verdict": BY_CODE}
     task, metric, ours = claim["task"], claim["metric"], claim["activation"]
@@ -88,7 +89,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
         row = {"experiment": f"{task}, training step, cpu{', second round' * again}"}
         row["records"] = f"data/bench/{name}.json"
         return row | described(claim, stats.estimate(excess)) if excess else {"verdict": NOT_RUN}
-    entry, best = deciding(claim, found), claim["kind"] == "best"
+    entry, best = by or deciding(claim, found), claim["kind"] == "best"
     known, where = entry.get("activations", []), f"{task}, {claim['protocol']}"
     others = [n for n in known if n != ours] if best else [claim["baseline"]]
     if missing := ", ".join(name for name in (ours, *others) if name not in known):
@@ -98,7 +99,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     row |= {"planned": len(entry["seeds"]), "seeds": int(frame["seed"].nunique())}
     if best and len(others) < claim["size"]:
         return {"verdict": NOT_RUN}
-    if len(frame) < cells(entry) or metric not in frame:
+    if not whole(found, entry) or metric not in frame:
         return row | {"verdict": NOT_RUN}
     used = frame[frame["activation"].isin([ours, *others])]
     row["records"] = " ".join(used["key"])
@@ -107,7 +108,7 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
     against = {name: stats.estimates(frame, metric, name)[0][ours] for name in others}
     # To be best is to be better than the closest rival, whichever that is.
     closest = min(against.values(), key=lambda one: claim["side"] * one.statistic(one.difference))
-    row |= described(claim, closest) | ({} if best else elsewhere(claim, found))
+    row |= described(claim, closest) | ({} if best or by else elsewhere(claim, found))
     if best:
         gain = claim["side"] * closest.difference > 0
         row["p"] = closest.p() if gain else min(1.0, len(against) * closest.p())
@@ -116,17 +117,13 @@ def examine(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any
 
 
 def elsewhere(claim: dict[str, Any], found: Sequence[Experiment]) -> dict[str, Any]:
-    """What a second round shows of a row that has none of its own."""
-    ours, baseline, metric = (claim[name] for name in ("activation", "baseline", "metric"))
+    """What the longest second round that is whole shows of a row that has none of its own."""
     first, *own = rounds_of(claim)
-    for entry in [] if own else plan()["again"]:
-        frame, same = judged(found, entry), all(first[name] == entry[name] for name in NAMES)
-        whole = len(frame) == cells(entry) and {ours, baseline} <= {*frame["activation"]}
-        if same and whole and metric in frame:
-            one = stats.estimates(frame, metric, baseline)[0][ours]
-            values = one.difference, *one.interval(), ranges(entry["seeds"])
-            return dict(zip(OTHER, values, strict=True))
-    return {}
+    pair, rounds = {claim["activation"], claim["baseline"]}, [] if own else plan()["again"]
+    rounds = [one for one in rounds if all(first[name] == one[name] for name in NAMES)]
+    rounds = [one for one in rounds if pair <= {*one["activations"]} and whole(found, one)]
+    row = examine(claim, found, max(rounds, key=lambda one: len(one["seeds"]))) if rounds else {}
+    return {f"other_{name}": row[name] for name in SHOWN if "difference" in row}
 
 
 def other_seeds(row: Any, digits: int) -> str:
@@ -143,12 +140,10 @@ def described(claim: dict[str, Any], one: Estimate) -> dict[str, Any]:
     row |= {"needed": stats.seeds_needed(margin, one.deviation), "p": one.p()}
     row["p_equivalent"] = one.p_equivalent(margin)
     if claim["kind"] != "best" and pd.notna(size := claim["size"]):
-        if claim["kind"] == "overhead":  # at most so much
-            reached, excluded = high <= size, low > size
-        else:  # so much on the claimed side
-            least, most = sorted((claim["side"] * low, claim["side"] * high))
-            reached, excluded = least >= size, most < size
-        row["size_found"] = "excluded" if excluded else "reached" if reached else "possible"
+        size *= -1 if claim["kind"] == "overhead" else 1  # at most so much; else at least
+        least, most = sorted((claim["side"] * low, claim["side"] * high))
+        found = "reached" if least >= size else "possible"
+        row["size_found"] = "excluded" if most < size else found
     return row
 
 
@@ -157,8 +152,7 @@ def ledger_text(table: pd.DataFrame) -> pd.DataFrame:
     for row in table.astype({"experiment": object}).fillna({"experiment": "–"}).itertuples():
         digits = BY_NAME[row.metric].digits if row.metric in BY_NAME else 3
         difference = number(row.difference, digits, sign=True)
-        out = {"claim": row.statement, "measured in": row.experiment}
-        out["seeds"] = number(row.seeds, 0)
+        out = {"claim": row.statement, "measured in": row.experiment, "seeds": number(row.seeds, 0)}
         if row.verdict == NOT_RUN and row.planned > 0:
             out["seeds"] += f" of {row.planned:.0f}"
         out["difference"] = f"{difference} {interval(row.low, row.high, digits)}".removesuffix(" –")
