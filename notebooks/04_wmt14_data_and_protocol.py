@@ -447,9 +447,8 @@ assert len(set(words)) == 1 and len(words) > 12
 trained = [record["data"]["train_pairs"] for (record,) in captions.records()]
 assert trained == sorted(trained) and set(trained) == {26_100, 29_000}
 top, last = pair["sgblend"].iloc[0], pair["sgblend"].iloc[-1]
-assert np.allclose(
-    [top["accuracy"], top["bleu"], last["sacrebleu"]], [0.982, 0.863, 35.2], atol=0.06
-)
+assert (round(top["accuracy"], 3), round(top["bleu"], 3)) == (0.982, 0.863)
+assert round(last["sacrebleu"], 1) == 35.2 and round(last["bleu"], 3) == 0.352
 for name, (plain, _, scale, digits) in audit.SCORES.items():
     apart = scale * abs(pair["sgblend"][name] - pair["gelu"][name]).max()
     print(f"largest distance between the two: {apart:.{digits}f} in {plain}")
@@ -630,23 +629,22 @@ for column, digits in (("val_accuracy", 2), ("bleu", 3)):
     print("by the printed lead or more: {:.0%}; behind by as much: {:.0%}".format(*chance[column]))
 
 # %%
-for column, (leads, one) in rounds.items():
+for column, (_, one) in rounds.items():
     low, high = one.interval()
-    assert (
-        low < 0 < high < scores[column][1] * gap[column] and abs((leads > 0).mean() - 0.48) < 0.02
-    )
+    assert low < 0 < high < scores[column][1] * gap[column]
 assert rounds["val_accuracy"][1].interval()[0] < -0.3  # undecided: beyond the margin
 assert np.allclose([*chance["val_accuracy"], *chance["bleu"]], [0.09, 0.11, 0.31, 0.38], atol=0.006)
 assert -7.1 < rounds["val_accuracy"][0].min() < -7.0 and longest["seeds"][-1] == 150
 
 # %% [markdown]
 # Nothing is left of the lead: −0.18 points of accuracy (−0.39 to +0.02) and −0.005 of BLEU (−0.011 to +0.002). What the paper
-# prints, +1.3 and +0.013, is excluded in both. Whether a difference below 0.3 points remains is *undecided* still: single runs that are late in learning
-# to copy, the worst of them seven points behind, make the deviation larger than the first eight seeds had let expect. For BLEU the
+# prints, +1.3 and +0.013, is excluded in both. Whether a difference below 0.3 points remains is *undecided* still: a few runs far below
+# the others, the worst of them seven points behind GELU's, make the deviation larger than the first eight seeds had let expect. For BLEU the
 # plan has no second round, so in the ledger its eight seeds decide (undecided), and these stand beside them.
 #
 # The histograms say how a lead like the printed one comes about. A comparison that trains each activation once, as the paper's
-# code does, finds SG-Blend ahead by 0.013 of BLEU or more in 31 % of the seeds, and behind by as much in 38 %. In accuracy, with 1.3 points, it is 9 % and 11 %.
+# code does, finds SG-Blend ahead by 0.013 of BLEU or more in 31 % of the seeds, and behind by as much in 38 %. In accuracy, with
+# 1.3 points, it is 9 % and 11 %.
 #
 # ## What was found
 #
@@ -660,7 +658,8 @@ assert -7.1 < rounds["val_accuracy"][0].min() < -7.0 and longest["seeds"][-1] ==
 # * On WMT14 the causal mask alone takes most of the BLEU, 0.38 of 0.46 (six seeds); after that the remaining switches have nothing
 #   left to take. Each step takes about as much from GELU as from SG-Blend (five seeds).
 # * Under the paper's own rules, with 140 seeds instead of one, no difference between SG-Blend and GELU is shown, and gains as large as
-#   the printed ones, in accuracy and BLEU, are excluded. One seed shows a lead in BLEU like the paper's in 31 % of the cases. Over ReLU a gain is shown with thirty more seeds: 1.0 points of accuracy, where the paper prints 2.4.
+#   the printed ones, in accuracy and BLEU, are excluded. One seed shows a lead in BLEU like the paper's in 31 % of the cases. Over
+#   ReLU a gain is shown in thirty seeds: 1.0 points of accuracy, where the paper prints 2.4.
 
 # %% [markdown]
 # ## Exercises

@@ -107,8 +107,7 @@ def draw(experiment: Experiment, means: dict[Metric, pd.DataFrame], paired: bool
 
 def figure_performance(experiment: Experiment) -> Figure:
     """The paper's performance figure: test scores and dead units; its time is notebook 09's."""
-    scores = experiment.used("scores")
-    metrics = [m for m in experiment.metrics if m in scores or m.name == "dead_share"]
+    metrics = [m for m in experiment.metrics if "scores" in m.uses or m.name == "dead_share"]
     metrics = [m for m in metrics if comparable(experiment, m.name)]
     return draw(experiment, {m: summarise(experiment.frame, m.name) for m in metrics})
 
@@ -133,7 +132,8 @@ def figure_parameters(experiment: Experiment) -> Figure | None:
     values["panel"] = values["activation"].map(label) + ": " + values["parameter"].map(PARAMETERS)
     set_style()
     with plt.rc_context({"figure.constrained_layout.use": False}):  # seaborn lays out by itself
-        look = {"units": "line", "estimator": None, "alpha": 0.75, "height": 2.7, "aspect": 1.2}
+        alpha = 0.75 if values["line"].nunique() < 100 else 0.12
+        look = {"units": "line", "estimator": None, "alpha": alpha, "height": 2.7, "aspect": 1.2}
         look |= {"hue": "part", "style": "part", "facet_kws": {"sharey": False}, "col_wrap": 3}
         look["palette"] = "viridis" if values["part"].nunique() > 1 else [PALETTE[OURS]]
         plot = sns.relplot(values, x="epoch", y="value", col="panel", kind="line", **look)
