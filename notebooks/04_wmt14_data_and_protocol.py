@@ -420,7 +420,7 @@ for protocol, record in {"as published": begun, "sound": ended}.items():
 
 # %% [markdown]
 # The highest scores of all belong to a model that cannot translate. As published it reports an accuracy of 98.2 % and a BLEU of 0.863,
-# on the validation sentences whose translations it is shown; asked to translate them itself, it repeats one word, and its
+# on the validation sentences whose translations it is shown; asked to translate the test sentences by itself, it repeats one word, and its
 # sacreBLEU is 0.00 of 100. The sound run, which translates (35.2), would look like a step back from it: 63.3 % and 0.352.
 #
 # Three steps in between change the unit more than the model. Without padding in training a model has not learned to stay silent

@@ -499,7 +499,8 @@ assert all(all(parts.values()) for parts in equal.values())
 
 # %% [markdown]
 # Every loss, score and learned parameter is equal to the last digit. What is left is the choice of seeds. Five of them
-# estimate not only a mean but also how much it varies, and these five (and the pilot's one) agreed with each other more closely than the fourteen do. The verdict stays what the plan makes it, *loss*, with the other
+# estimate not only a mean but also how much it varies, and these five (and the pilot's one) agreed with each other more closely than
+# the fourteen do. The verdict stays what the plan makes it, *loss*, with the other
 # seeds beside it wherever it is shown; together the seeds say that any difference is below the margin. Do not count on that loss.
 
 # %%
